@@ -77,7 +77,9 @@ class Engine:
         """Return the engine's version, image store and data root."""
         with _explained():
             info = self._api.info()
-        store = "containerd" if any("containerd" in str(row) for row in info.get("DriverStatus") or ()) else "graphdriver"
+        store = (
+            "containerd" if any("containerd" in str(row) for row in info.get("DriverStatus") or ()) else "graphdriver"
+        )
         return EngineInfo(version=info["ServerVersion"], store=store, root=info.get("DockerRootDir", ""))
 
     def build(

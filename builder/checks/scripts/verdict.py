@@ -1,0 +1,35 @@
+"""What every check script shares: run plain functions, print one JSON verdict for each. Standard library only."""
+
+import json
+import sys
+import traceback
+
+
+class Skip(Exception):
+    """The check does not apply here; its text says why."""
+
+
+def run_checks(checks):
+    """Print a verdict per function: pass when it returns (its value is the detail), fail when it raises."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        expected = json.load(file)
+    for check in checks:
+        name = check.__name__.replace("_", "-")
+        try:
+            verdict, detail = "pass", check(expected)
+        except Skip as skip:
+            verdict, detail = "skip", str(skip)
+        except AssertionError as error:
+            verdict, detail = "fail", str(error)
+        except Exception:
+            verdict, detail = "fail", traceback.format_exc(limit=-3)
+        print(json.dumps({"check": name, "verdict": verdict, "detail": detail or ""}), flush=True)
+
+
+def compare_sets(expected, found, what):
+    """Return how many there are; raise AssertionError naming what is missing and what nobody asked for."""
+    faults = [f"missing: {item}" for item in sorted(expected - found)]
+    faults += [f"not in the lock: {item}" for item in sorted(found - expected)]
+    if faults:
+        raise AssertionError("; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else ""))
+    return f"{len(found)} {what}"

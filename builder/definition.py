@@ -1,0 +1,206 @@
+"""Image definitions and base images: images/<name>/image.yaml and images/bases.yaml as frozen values.
+
+`extends` is resolved here, so that a `Definition` is complete by itself. Everything malformed is a DefinitionError
+that names the file, the line and the correction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from builder.compat import ALL_SOURCES, Source
+from builder.definition_packages import name_apt, name_conda, name_pip, needs_anaconda_terms
+from builder.definition_schema import BaseSchema, ImageSchema, check_document
+from builder.definition_values import AUTO, TorchRequest, suggest
+from builder.definition_yaml import Document, quote, read_document
+from builder.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from packaging.version import Version
+
+__all__ = ["Base", "Definition", "TorchRequest", "find_base", "load_bases", "load_definition", "load_definitions"]
+
+FILE_NAME = "image.yaml"
+
+_REQUIRED = (
+    ("base", (), "base: miniforge  (or another key of bases.yaml)"),
+    ("python", ("matrix",), 'python: ["3.11"]  under matrix:'),
+    ("cuda", ("matrix",), 'cuda: ["12.6", cpu]  under matrix:'),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What a person asks of an image, with what it inherits. In `cuda`, None is the CPU variant."""
+
+    name: str
+    path: Path
+    base: str
+    channels: tuple[str, ...] = ("conda-forge",)
+    accept_anaconda_terms: bool = False
+    python: tuple[Version, ...]
+    cuda: tuple[Version | None, ...]
+    torch: TorchRequest = AUTO
+    torch_source: tuple[Source, ...] = ALL_SOURCES
+    gpu_arches: tuple[str, ...] = ()
+    conda: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
+    apt: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    extends: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """A base image and how to use the conda in it.
+
+    `conda` is the command; `create`, `install` and `clean` are its arguments in a RUN instruction, the first two with
+    the fields `{prefix}` and `{file}`. `user` is the image's own default user, `glibc` what its system provides.
+    """
+
+    key: str
+    ref: str
+    digest: str | None
+    conda: str
+    create: str
+    install: str
+    clean: str
+    root_prefix: str
+    pkgs_dir: str
+    glibc: Version
+    user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """One file as it was read, before anything is inherited."""
+
+    document: Document
+    schema: ImageSchema
+
+
+def load_definition(path: Path) -> Definition:
+    """Return the definition in an image.yaml; what it extends is read from the folders beside its own.
+
+    Raises DefinitionError.
+    """
+    return _resolve(_read_draft(path), ())
+
+
+def load_definitions(images_dir: Path) -> tuple[Definition, ...]:
+    """Return the definition of every `images_dir`/<name>/image.yaml, sorted by name. Raises DefinitionError."""
+    paths = sorted(images_dir.glob(f"*/{FILE_NAME}"))
+    if not paths:
+        raise DefinitionError(f"no image definition in {images_dir}", hint=f"write {images_dir}/<name>/{FILE_NAME}")
+    return tuple(load_definition(path) for path in paths)
+
+
+def load_bases(path: Path) -> dict[str, Base]:
+    """Return the base images of a bases.yaml by key. Raises DefinitionError."""
+    document = read_document(path)
+    bases = {}
+    for key, value in document.data.items():
+        schema = check_document(BaseSchema, document, value, (key,))
+        bases[key] = Base(key=key, **dict(schema))
+    return bases
+
+
+def find_base(definition: Definition, bases: Mapping[str, Base]) -> Base:
+    """Return the base image that a definition names. Raises DefinitionError when there is none by that key."""
+    if definition.base in bases:
+        return bases[definition.base]
+    message = f"image {definition.name} is built on {definition.base}, which is not a key of bases.yaml"
+    raise DefinitionError(message, hint=suggest(definition.base, bases), path=definition.path)
+
+
+def _read_draft(path: Path) -> _Draft:
+    document = read_document(path)
+    draft = _Draft(document=document, schema=check_document(ImageSchema, document, document.data))
+    folder = path.resolve().parent.name
+    if draft.schema.name != folder:
+        message = f"name: {draft.schema.name} is not the name of the folder, {folder}"
+        raise document.refuse(("name",), message, f"write  name: {folder}  or rename the folder")
+    return draft
+
+
+def _resolve(draft: _Draft, children: tuple[Path, ...]) -> Definition:
+    """Return a draft's definition on top of what it extends; `children` are the files that extend this one."""
+    document, schema = draft.document, draft.schema
+    axes = schema.matrix
+    own = {
+        "base": schema.base,
+        "channels": schema.channels,
+        "accept_anaconda_terms": schema.accept_anaconda_terms,
+        "python": axes.python,
+        "cuda": axes.cuda,
+        "torch": axes.torch,
+        "torch_source": schema.torch_source,
+        "gpu_arches": schema.arches,
+    }
+    given: dict[str, Any] = {field: value for field, value in own.items() if value is not None}
+    given |= {"name": schema.name, "path": document.path, "extends": schema.extends}
+    lists: dict[str, Any] = {"conda": schema.conda, "pip": schema.pip, "apt": schema.apt, "env": schema.env}
+    if schema.extends is not None:
+        parent = _load_parent(draft, (*children, document.path))
+        lists = {
+            "conda": _merge(parent.conda, schema.conda, name_conda),
+            "pip": _merge(parent.pip, schema.pip, name_pip),
+            "apt": _merge(parent.apt, schema.apt, name_apt),
+            "env": tuple(sorted((dict(parent.env) | dict(schema.env)).items())),
+        }
+        definition = replace(parent, **given, **lists)
+    else:
+        for field, place, example in _REQUIRED:
+            if field not in given:
+                raise document.refuse(place, f"{'.'.join((*place, field))}: is missing", f"add  {example}")
+        definition = Definition(**given, **lists)
+    _check_terms(definition, draft)
+    _check_torch(definition, draft)
+    return definition
+
+
+def _load_parent(draft: _Draft, chain: tuple[Path, ...]) -> Definition:
+    """Return what a draft extends; `chain` are the files from the first one asked to this draft."""
+    document, name = draft.document, str(draft.schema.extends)
+    images_dir = document.path.parent.parent
+    path = images_dir / name / FILE_NAME
+    if path in chain:
+        message = f"extends: {' → '.join(map(str, (*chain, path)))} is a circle"
+        raise document.refuse(("extends",), message, "remove one of the extends: lines")
+    if not path.is_file():
+        images = [file.parent.name for file in images_dir.glob(f"*/{FILE_NAME}") if file not in chain]
+        raise document.refuse(("extends",), f"extends: {name} has no {path}", suggest(name, images))
+    return _resolve(_read_draft(path), chain)
+
+
+def _merge(parent: tuple[str, ...], child: tuple[str, ...], name: Callable[[str], str]) -> tuple[str, ...]:
+    """Return the parent's specs, replaced where the child names the same package, and then the child's others."""
+    return tuple(({name(spec): spec for spec in parent} | {name(spec): spec for spec in child}).values())
+
+
+def _check_terms(definition: Definition, draft: _Draft) -> None:
+    """Refuse Anaconda's channels unless the definition accepts its terms: that is the user's decision, not ours."""
+    if definition.accept_anaconda_terms:
+        return
+    qualified = [spec for spec in definition.conda if "::" in spec]
+    for field, values in (("channels", definition.channels), ("conda", qualified)):
+        for value in filter(needs_anaconda_terms, values):
+            items = getattr(draft.schema, field) or ()
+            location = (field, items.index(value)) if value in items else ("accept-anaconda-terms",)
+            message = f"{field}: {value} is under Anaconda's Terms of Service, which only you can accept"
+            hint = "use conda-forge, or read anaconda.com/legal and add  accept-anaconda-terms: true"
+            raise draft.document.refuse(location, message, hint)
+
+
+def _check_torch(definition: Definition, draft: _Draft) -> None:
+    """Refuse a torch for a CUDA that the matrix does not have: it would never be used."""
+    for cuda, _ in definition.torch.per_cuda:
+        if cuda not in definition.cuda:
+            key = str(cuda or "cpu")
+            hint = f"add {key if cuda is None else quote(key)} to matrix.cuda, or remove the line"
+            message = f"matrix.torch: {key} is not in matrix.cuda"
+            raise draft.document.refuse(("matrix", "torch", key), message, hint)

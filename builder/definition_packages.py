@@ -1,0 +1,109 @@
+"""Read the channels and package specs of a definition: conda, pip and apt each have their own notation."""
+
+from __future__ import annotations
+
+import re
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from builder.definition_values import BadValueError, read_text
+from builder.definition_yaml import has_credentials, hide_credentials, quote
+
+_CONDA_SPEC = re.compile(
+    r"(?:[A-Za-z0-9_./:-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)"
+    r"(?: *[=<>!~]{1,3} *[\w*][=<>!~,|*+.\w -]*(?<=[\w*])| +[\d*][=<>!~,|*+.\w-]*(?: +[\w*.-]+)?|\[[^\[\]]+\])?"
+)
+_APT_SPEC = re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?(?:/[a-z0-9.-]+)?")
+_TORCH = {"torch", "pytorch", "libtorch", "pytorch-cpu", "pytorch-gpu", "pytorch-cuda", "pytorch-mutex", "cpuonly"}
+
+
+def read_channel(value: object) -> str:
+    """Return a conda channel: a name, or a URL without credentials."""
+    text = _read_public(value, "a channel")
+    if text == "nodefaults":
+        raise BadValueError("nodefaults is not a channel", "remove it: defaults is only used when it is listed")
+    if not re.fullmatch(r"(?:(?:https?|file|s3|oci)://[^\s]+|[A-Za-z0-9][A-Za-z0-9._/-]*)", text):
+        raise BadValueError(f"{quote(text)} is not a channel", "write a name such as conda-forge, or a URL")
+    return text
+
+
+def needs_anaconda_terms(spec: str) -> bool:
+    """Return whether Anaconda's Terms of Service cover a channel, or the channel that a conda spec names."""
+    channel = spec.rpartition("::")[0] or spec
+    return channel == "defaults" or channel.startswith("pkgs/") or "//repo.anaconda.com/" in channel
+
+
+def read_conda_spec(value: object) -> str:
+    """Return a conda package spec, such as `numpy`, `numpy>=1.26,<2` or `conda-forge::numpy=1.26`."""
+    text = _read_public(value, "a package").strip()
+    found = _CONDA_SPEC.fullmatch(text)
+    if not found:
+        raise BadValueError(f"{quote(text)} is not a conda package spec", 'write it like numpy, or "numpy>=1.26,<2"')
+    if found["name"] != found["name"].lower():
+        raise BadValueError(
+            f"{quote(text)}: conda's names are lower case",
+            f"write {text.replace(found['name'], found['name'].lower())}",
+        )
+    if found["name"] in _TORCH:
+        raise BadValueError(
+            f"{found['name']} is listed as a package: torch comes from the matrix",
+            "remove it; say  torch: auto  under matrix:",
+        )
+    if found["name"] == "python":
+        raise BadValueError(
+            "python is listed as a package: it comes from the matrix", "remove it; list versions under matrix.python"
+        )
+    return text
+
+
+def read_pip_spec(value: object) -> str:
+    """Return a PEP 508 requirement, without credentials."""
+    text = _read_public(value, "a package").strip()
+    if text.startswith("-"):
+        raise BadValueError(
+            f"{quote(text)} is an option of pip", "list packages only; indexes are settings of the machine"
+        )
+    try:
+        name = canonicalize_name(Requirement(text).name)
+    except InvalidRequirement:
+        hint = f"write  name @ {hide_credentials(text)}" if "://" in text else 'write it like tqdm, or "tqdm>=4.66"'
+        raise BadValueError(f"{quote(text)} is not a pip requirement", hint) from None
+    if name in _TORCH:
+        raise BadValueError(
+            f"{name} is listed as a package: torch comes from the matrix", "remove it; say  torch: auto  under matrix:"
+        )
+    return text
+
+
+def read_apt_spec(value: object) -> str:
+    """Return a Debian package, with an optional `:arch`, `=version` or `/release`."""
+    text = read_text(value)
+    if not _APT_SPEC.fullmatch(text):
+        raise BadValueError(f"{quote(text)} is not a Debian package", "write it like git, or git=1:2.39.5-0+deb12u2")
+    return text
+
+
+def name_conda(spec: str) -> str:
+    """Return the name in a conda spec."""
+    return re.split(r"[ =<>!~\[]", spec.rpartition("::")[2], maxsplit=1)[0]
+
+
+def name_pip(spec: str) -> str:
+    """Return the normalized name in a pip requirement, with its marker: both sides of a marker may be listed."""
+    requirement = Requirement(spec)
+    return canonicalize_name(requirement.name) + (f";{requirement.marker}" if requirement.marker else "")
+
+
+def name_apt(spec: str) -> str:
+    """Return the name in an apt spec."""
+    return re.split(r"[:=/]", spec, maxsplit=1)[0]
+
+
+def _read_public(value: object, what: str) -> str:
+    text = read_text(value)
+    if has_credentials(text):
+        raise BadValueError(
+            f"{what} carries credentials in its URL", "remove them; credentials are settings of the machine (netrc)"
+        )
+    return text

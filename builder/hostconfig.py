@@ -1,0 +1,144 @@
+"""Read what this machine's own clients are told: pip's configuration, netrc, proxy variables, the CA bundle."""
+
+from __future__ import annotations
+
+import configparser
+import netrc
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from builder.errors import DefinitionError
+
+PROXY_KEYS = ("http_proxy", "https_proxy", "no_proxy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A user name and password (or token) for one host."""
+
+    host: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipConfig:
+    """Package indexes as pip names them; `local` holds those on this machine's disk, which no build can reach."""
+
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every address, the main index first."""
+        return (*((self.index_url,) if self.index_url else ()), *self.extra_index_urls, *self.find_links)
+
+
+def read_pip_config() -> PipConfig:
+    """Return the indexes that pip uses on this machine, from its files and its PIP_* variables.
+
+    Files and precedence: pip's documentation, "Configuration" (global, user, site, PIP_CONFIG_FILE, environment).
+    """
+    found: dict[str, str] = {}
+    for path in _pip_files():
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(path, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise DefinitionError("pip's configuration cannot be read", path=path, hint=str(error)) from error
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    found |= {key[4:].lower().replace("_", "-"): value for key, value in os.environ.items() if key.startswith("PIP_")}
+    links = found.get("find-links", "").split()
+    extra = found.get("extra-index-url", "").split()
+    return PipConfig(
+        index_url=found.get("index-url", "").strip() or None,
+        extra_index_urls=tuple(filter(_is_remote, extra)),
+        find_links=tuple(filter(_is_remote, links)),
+        local=tuple(url for url in (*extra, *links) if not _is_remote(url)),
+    )
+
+
+def read_proxies() -> tuple[tuple[str, str], ...]:
+    """Return the proxy variables that are set, lower-case name and value."""
+    pairs = ((key, os.environ.get(key) or os.environ.get(key.upper())) for key in PROXY_KEYS)
+    return tuple((key, value) for key, value in pairs if value)
+
+
+def read_ca_bundle() -> Path | None:
+    """Return the CA bundle that the environment names for TLS clients, or None for each client's own."""
+    for key in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"):
+        value = os.environ.get(key)
+        if value and Path(value).is_file():
+            return Path(value)
+    return None
+
+
+def read_netrc(path: Path | None) -> tuple[Login, ...]:
+    """Return the logins of a netrc file; without a path, those of $NETRC or ~/.netrc where there is one."""
+    given = path or os.environ.get("NETRC")
+    file = Path(given) if given else Path.home() / ".netrc"
+    if not file.is_file():
+        if path is not None:
+            raise DefinitionError(f"the netrc file {path} does not exist", hint="give a file that exists.")
+        return ()
+    try:
+        hosts = netrc.netrc(str(file)).hosts
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
+        line = getattr(error, "lineno", None)
+        raise DefinitionError("not a netrc file", path=file, line=line, hint="see `man 5 netrc`.") from error
+    return tuple(
+        Login(host=host, user=login, password=password or "")
+        for host, (login, _, password) in hosts.items()
+        if host != "default"
+    )
+
+
+def split_login(url: str) -> tuple[str, Login | None]:
+    """Return a URL without its user and password, and these as a login."""
+    parts = urlsplit(url)
+    if not parts.username or not parts.hostname:
+        return url, None
+    login = Login(host=parts.hostname, user=unquote(parts.username), password=unquote(parts.password or ""))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), login
+
+
+def split_pip_logins(pip: PipConfig) -> tuple[PipConfig, tuple[Login, ...]]:
+    """Return pip's configuration without credentials in its addresses, and the logins that stood there."""
+    logins: list[Login] = []
+
+    def strip(urls: Iterable[str]) -> Iterator[str]:
+        for url in urls:
+            bare, login = split_login(url)
+            logins.extend([login] if login else [])
+            yield bare
+
+    bare = replace(
+        pip,
+        index_url=next(strip([pip.index_url])) if pip.index_url else None,
+        extra_index_urls=tuple(strip(pip.extra_index_urls)),
+        find_links=tuple(strip(pip.find_links)),
+    )
+    return bare, tuple(logins)
+
+
+def _is_remote(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
+def _pip_files() -> list[Path]:
+    override = os.environ.get("PIP_CONFIG_FILE")
+    if override == os.devnull:
+        return []
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    system = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf")]
+    user = [Path.home() / ".pip" / "pip.conf", config_home / "pip" / "pip.conf"]
+    site = [Path(sys.prefix) / "pip.conf"]
+    return [path for path in (*system, *user, *site, *([Path(override)] if override else [])) if path.is_file()]

@@ -1,0 +1,95 @@
+"""The build secret "host": a shell script with what this machine needs to reach packages, and nothing for the image.
+
+It is mounted over the context's neutral `host/settings` while a step runs. Everything it writes goes to /dev/shm, a
+memory file system of that one step.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from builder.channels import TORCH_WHEELS
+from builder.hostconfig import Login
+from builder.lock import Environment
+from builder.sources import Sources
+
+SECRET = "host"  # noqa: S105 (the name of the secret, not the secret)
+
+_HERE = "IMGBUILD_END"
+_CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "CONDA_SSL_VERIFY",
+    "MAMBA_SSL_VERIFY",
+)
+
+
+def render_settings(sources: Sources, environment: Environment) -> bytes:
+    """Return the script for one cell. Of the machine's logins it holds only those for hosts that the cell asks."""
+    return "\n".join(_lines(sources, environment)).encode() + b"\n"
+
+
+def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
+    yield "host=$(mktemp -d /dev/shm/imgbuild.XXXXXX)"
+    yield """trap 'rm -rf "$host"' EXIT"""
+    for key, value in sources.proxies:
+        yield f"export {key}={shlex.quote(value)} {key.upper()}={shlex.quote(value)}"
+    if sources.ca_bundle:
+        yield from _file("ca.pem", sources.ca_bundle.read_text(encoding="utf-8", errors="replace"))
+        yield "export " + " ".join(f'{name}="$host/ca.pem"' for name in _CA_VARIABLES)
+        yield from _file("apt.conf", 'Acquire::https::CAInfo "@";\n')
+        yield 'sed -i "s|@|$host/ca.pem|" "$host/apt.conf"; export APT_CONFIG="$host/apt.conf"'
+    logins = _needed_logins(sources, environment)
+    if logins:
+        netrc = (f"machine {login.host} login {login.user} password {login.password}" for login in logins)
+        yield from _file("netrc", "\n".join(netrc))
+        yield 'export NETRC="$host/netrc"'
+    if sources.pip.urls:
+        yield from _file("pip.conf", _pip_conf(sources))
+        yield 'export PIP_CONFIG_FILE="$host/pip.conf"'
+    yield from _file("mirror.sed", "\n".join(_mirror_rules(sources)))
+    yield from _file("canonical.sed", "\n".join(_rule(mirror, url) for url, mirror in sources.mirrors))
+    yield 'export canonical_sed="$host/canonical.sed"'
+    yield 'mirrored() { sed -f "$host/mirror.sed" "$1" > "$host/${1##*/}"; echo "$host/${1##*/}"; }'
+
+
+def _file(name: str, text: str) -> Iterator[str]:
+    yield f"cat > \"$host/{name}\" <<'{_HERE}'"
+    yield text.rstrip("\n")
+    yield _HERE
+
+
+def _needed_logins(sources: Sources, environment: Environment) -> list[Login]:
+    urls = [*environment.channels, *sources.pip.urls, *(mirror for _, mirror in sources.mirrors), TORCH_WHEELS]
+    hosts = {urlsplit(url).hostname for url in urls}
+    return [login for login in sources.logins if login.host in hosts]
+
+
+def _pip_conf(sources: Sources) -> str:
+    pip = sources.pip
+    insecure = sorted({urlsplit(url).netloc for url in pip.urls if url.startswith("http://")})
+    lists = {
+        "index-url": (pip.index_url,) if pip.index_url else (),
+        "extra-index-url": pip.extra_index_urls,
+        "find-links": pip.find_links,
+        "trusted-host": insecure,
+    }
+    rows = (f"{key} =\n    " + "\n    ".join(values) for key, values in lists.items() if values)
+    return "[global]\n" + "\n".join(rows)
+
+
+def _mirror_rules(sources: Sources) -> Iterator[str]:
+    if sources.torch_flat:
+        yield rf"s|^--extra-index-url \({re.escape(TORCH_WHEELS)}/\)|--find-links \1|"
+    for canonical, mirror in sources.mirrors:
+        yield _rule(canonical, mirror)
+
+
+def _rule(old: str, new: str) -> str:
+    pattern = re.sub(r"([].*^$[\\|])", r"\\\1", old)
+    return f"s|{pattern}/|{re.sub(r'([&|\\])', r'\\\1', new)}/|g"

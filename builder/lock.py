@@ -1,0 +1,232 @@
+"""The lock of one image: the exact packages of every cell, in the pixi.lock schema, version 6.
+
+pixi, py-rattler and conda's conda-lockfiles read version 6 (py-rattler itself writes 7, which conda-lockfiles
+refuses), so the YAML is written here. Beside the schema's keys each environment carries `imgbuild.inputs`, the digest
+of what it was solved from; readers of the schema skip it. conda-lockfiles wants an environment called `default`: it
+is the first cell again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from builder.errors import LockError
+
+VERSION = 6
+PLATFORM = "linux-64"
+FILE_NAME = "imgbuild.lock"
+
+_HINT = "run `imgbuild lock` to make it anew."
+_HEADER = "# Made by `imgbuild lock`: the exact packages of every cell. Not for editing by hand.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaPackage:
+    """One conda package; `size` in bytes, `timestamp` in milliseconds since the epoch, `url` canonical."""
+
+    name: str
+    version: str
+    build: str
+    url: str
+    md5: str
+    sha256: str
+    size: int
+    depends: tuple[str, ...] = ()
+    constrains: tuple[str, ...] = ()
+    license: str | None = None
+    timestamp: int | None = None
+    purls: tuple[str, ...] = ()
+
+    @property
+    def needs_python(self) -> bool:
+        """Whether its files land in a folder of one Python version, or need one to run."""
+        return self.name == "python" or any(
+            spec.split(maxsplit=1)[0] in ("python", "python_abi") for spec in self.depends
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipPackage:
+    """One wheel; `requires` names the distributions that it pulled in, `size` is None where no index told it."""
+
+    name: str
+    version: str
+    url: str
+    sha256: str
+    size: int | None = None
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The packages of one cell, sorted by name, and the digest of the inputs that they were solved from."""
+
+    name: str
+    inputs: str
+    channels: tuple[str, ...]
+    conda: tuple[CondaPackage, ...]
+    pip: tuple[PipPackage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """All environments of one image, by name."""
+
+    environments: tuple[Environment, ...] = ()
+
+    def find(self, name: str) -> Environment | None:
+        """Return the environment called `name`, if the lock has it."""
+        return next((environment for environment in self.environments if environment.name == name), None)
+
+    def replace(self, solved: Iterable[Environment], *, names: Iterable[str]) -> Lock:
+        """Return a lock of the environments called `names`, in that order, with `solved` in place of older ones."""
+        known = {environment.name: environment for environment in (*self.environments, *solved)}
+        return Lock(environments=tuple(known[name] for name in names if name in known))
+
+
+def read_lock(path: Path) -> Lock:
+    """Return the lock in a file, an empty one if there is no such file. Raises LockError for anything else."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return Lock()
+    except OSError as error:
+        raise LockError(f"cannot be read: {error.strerror}", path=path) from error
+    try:
+        data = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 (CSafeLoader is safe)
+        if data["version"] != VERSION:
+            raise LockError(f"lock version {data['version']}; this imgbuild reads {VERSION}", path=path, hint=_HINT)
+        return _parse(data)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise LockError(f"not a lock: {error.problem}", path=path, line=line, hint=_HINT) from error
+    except (KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
+        raise LockError(f"not a lock that imgbuild wrote ({error!r})", path=path, hint=_HINT) from error
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """Write a lock: all of it or nothing, the same bytes for the same packages. Raises LockError."""
+    text = _HEADER + dump_lock(lock)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise LockError(f"cannot be written: {error.strerror}", path=path) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def dump_lock(lock: Lock) -> str:
+    """Return the YAML text of a lock."""
+    environments = {environment.name: _environment_node(environment) for environment in lock.environments}
+    if lock.environments:
+        environments = {"default": _environment_node(lock.environments[0], inputs=False), **environments}
+    packages = {
+        **{package.url: _conda_node(package) for env in lock.environments for package in env.conda},
+        **{package.url: _pip_node(package) for env in lock.environments for package in env.pip},
+    }
+    data = {
+        "version": VERSION,
+        "environments": environments,
+        "packages": sorted(packages.values(), key=lambda node: (node.get("conda", "~"), node.get("pypi", ""))),
+    }
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+def _environment_node(environment: Environment, *, inputs: bool = True) -> dict[str, Any]:
+    references = [{"conda": package.url} for package in environment.conda]
+    references += [{"pypi": package.url} for package in environment.pip]
+    node: dict[str, Any] = {"imgbuild": {"inputs": environment.inputs}} if inputs else {}
+    return {
+        **node,
+        "channels": [{"url": f"{url}/"} for url in environment.channels],
+        "packages": {PLATFORM: references},
+    }
+
+
+def _conda_node(package: CondaPackage) -> dict[str, Any]:
+    node: dict[str, Any] = {"conda": package.url, "sha256": package.sha256, "md5": package.md5}
+    node |= {"depends": list(package.depends)} if package.depends else {}
+    node |= {"constrains": list(package.constrains)} if package.constrains else {}
+    node |= {"license": package.license} if package.license else {}
+    node |= {"purls": list(package.purls)} if package.purls else {}
+    node |= {"size": package.size}
+    return node | ({"timestamp": package.timestamp} if package.timestamp else {})
+
+
+def _pip_node(package: PipPackage) -> dict[str, Any]:
+    node: dict[str, Any] = {"pypi": package.url, "name": package.name, "version": package.version}
+    node |= {"sha256": package.sha256}
+    node |= {"size": package.size} if package.size is not None else {}
+    return node | ({"requires_dist": list(package.requires)} if package.requires else {})
+
+
+def _parse(data: Mapping[str, Any]) -> Lock:
+    nodes = {node.get("conda") or node["pypi"]: node for node in data["packages"]}
+    parsed = {url: _conda_package(node) if "conda" in node else _pip_package(node) for url, node in nodes.items()}
+    return Lock(
+        environments=tuple(
+            _parse_environment(name, node, parsed) for name, node in data["environments"].items() if "imgbuild" in node
+        )
+    )
+
+
+def _parse_environment(
+    name: str, node: Mapping[str, Any], parsed: Mapping[str, CondaPackage | PipPackage]
+) -> Environment:
+    packages = [parsed[reference.get("conda") or reference["pypi"]] for reference in node["packages"][PLATFORM]]
+    return Environment(
+        name=name,
+        inputs=node["imgbuild"]["inputs"],
+        channels=tuple(channel["url"].rstrip("/") for channel in node["channels"]),
+        conda=tuple(package for package in packages if isinstance(package, CondaPackage)),
+        pip=tuple(package for package in packages if isinstance(package, PipPackage)),
+    )
+
+
+def _conda_package(node: Mapping[str, Any]) -> CondaPackage:
+    name, version, build = split_conda_url(node["conda"])
+    return CondaPackage(
+        name=name,
+        version=version,
+        build=build,
+        url=node["conda"],
+        md5=node["md5"],
+        sha256=node["sha256"],
+        size=node["size"],
+        depends=tuple(node.get("depends", ())),
+        constrains=tuple(node.get("constrains", ())),
+        license=node.get("license"),
+        timestamp=node.get("timestamp"),
+        purls=tuple(node.get("purls", ())),
+    )
+
+
+def split_conda_url(url: str) -> tuple[str, str, str]:
+    """Return name, version and build of a conda package from its file name (`name-version-build.conda`)."""
+    file = url.rpartition("/")[2].removesuffix(".conda").removesuffix(".tar.bz2")
+    name, version, build = file.rsplit("-", 2)
+    return name, version, build
+
+
+def _pip_package(node: Mapping[str, Any]) -> PipPackage:
+    return PipPackage(
+        name=node["name"],
+        version=str(node["version"]),
+        url=node["pypi"],
+        sha256=node["sha256"],
+        size=node.get("size"),
+        requires=tuple(node.get("requires_dist", ())),
+    )

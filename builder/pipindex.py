@@ -1,0 +1,85 @@
+"""What uv and pip indexes need from the host: canonical addresses of wheels, their sizes, and a netrc for one run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from builder.errors import SolveError
+from builder.sources import Sources
+
+
+def canonical_url(url: str, sources: Sources) -> str:
+    """Return the address of a wheel as a lock carries it: without mirror, credentials or fragment.
+
+    A mirror of PyPI serves the files under PyPI's own path, `/packages/<hash>/<file>`, so the canonical address is
+    that path on the host which pip itself knows. Wheels of another index keep their address.
+    """
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="", query="").geturl()
+    for canonical, mirror in sources.mirrors:
+        if bare.startswith(mirror + "/"):
+            return canonical + bare[len(mirror) :]
+    _, packages, path = bare.partition("/packages/")
+    if packages and _is_mirror_of_pypi(bare, sources):
+        return f"https://{_pypi_files_host()}/packages/{path}"
+    return bare
+
+
+def _is_mirror_of_pypi(url: str, sources: Sources) -> bool:
+    index = sources.pip.index_url
+    return index is not None and urlsplit(index).hostname == urlsplit(url).hostname
+
+
+def _pypi_files_host() -> str:
+    # pip is the client that knows; its name is private, so a pip without it is said clearly.
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError as error:
+        raise SolveError("pip does not tell where PyPI's files are", hint="install pip beside imgbuild.") from error
+    return str(PyPI.file_storage_domain)
+
+
+def fetch_size(url: str, sources: Sources) -> int | None:
+    """Return the size in bytes that a server tells for a canonical address, None if it tells none."""
+    import requests
+
+    logins = {login.host: (login.user, login.password) for login in sources.logins}
+    address = sources.mirror(url)
+    try:
+        reply = requests.head(
+            address,
+            allow_redirects=True,
+            timeout=20,
+            auth=logins.get(urlsplit(address).hostname or ""),
+            proxies={key.removesuffix("_proxy"): value for key, value in sources.proxies if key != "no_proxy"},
+            verify=str(sources.ca_bundle) if sources.ca_bundle else True,
+        )
+    except requests.RequestException:
+        return None
+    length = reply.headers.get("Content-Length", "")
+    return int(length) if reply.ok and length.isdecimal() else None
+
+
+@contextmanager
+def netrc_file(sources: Sources) -> Iterator[Mapping[str, str]]:
+    """Yield the environment for a client that reads NETRC, proxies and SSL_CERT_FILE; the netrc is gone afterwards."""
+    variables = dict(os.environ) | {key.upper(): value for key, value in sources.proxies}
+    if sources.ca_bundle:
+        variables["SSL_CERT_FILE"] = str(sources.ca_bundle)
+    with tempfile.TemporaryDirectory(prefix="imgbuild-") as folder:
+        if sources.logins:
+            path = Path(folder) / "netrc"
+            path.touch(mode=0o600)
+            path.write_text(render_netrc(sources), encoding="utf-8")
+            variables["NETRC"] = str(path)
+        yield variables
+
+
+def render_netrc(sources: Sources) -> str:
+    """Return the logins of the sources as the text of a netrc file."""
+    return "".join(f"machine {login.host} login {login.user} password {login.password}\n" for login in sources.logins)

@@ -1,0 +1,60 @@
+"""Find the project on disk: its definitions, bases, locks and templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.definition import Base, Definition, find_base, load_bases, load_definitions
+from builder.errors import DefinitionError
+from builder.lock import FILE_NAME
+
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """The folder that holds `images/`, with everything in it parsed."""
+
+    root: Path
+    definitions: tuple[Definition, ...]
+    bases: dict[str, Base]
+
+    def definition(self, image: str) -> Definition:
+        """Return the definition of an image that is known to exist."""
+        return next(definition for definition in self.definitions if definition.name == image)
+
+    def base(self, image: str) -> Base:
+        """Return the base that an image is built on. Raises DefinitionError for one that bases.yaml lacks."""
+        return find_base(self.definition(image), self.bases)
+
+    def lock_path(self, image: str) -> Path:
+        """Return where the lock of an image lies, beside its definition."""
+        return self.definition(image).path.with_name(FILE_NAME)
+
+
+def load_project(folder: Path | None) -> Project:
+    """Return the project in a folder; without one, that of the working directory or the nearest folder above it.
+
+    Raises DefinitionError when there is no `images/` folder, or anything in it is malformed.
+    """
+    root = folder or _find_root(Path.cwd())
+    images = root / "images"
+    if not images.is_dir():
+        raise DefinitionError(
+            f"there is no images/ folder in {root}", hint="run imgbuild where images/ is, or name it with --project."
+        )
+    shipped = next(
+        path
+        for path in (_PACKAGE / "data" / "bases.yaml", _PACKAGE.parent / "images" / "bases.yaml")
+        if path.is_file()
+    )
+    bases = load_bases(shipped)
+    own = images / "bases.yaml"
+    if own.is_file():
+        bases |= load_bases(own)
+    return Project(root=root, definitions=load_definitions(images), bases=bases)
+
+
+def _find_root(start: Path) -> Path:
+    return next((folder for folder in (start, *start.parents) if (folder / "images").is_dir()), start)

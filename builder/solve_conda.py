@@ -1,0 +1,176 @@
+"""Solve conda specs with py-rattler for a machine that is not this one: the cell's CUDA, the base image's glibc."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rattler
+from rattler.exceptions import FetchRepoDataError, GatewayError, SolverError
+from rattler.networking import AddHeadersMiddleware, AuthenticationMiddleware, MirrorMiddleware, RetryMiddleware
+
+from builder.channels import channel_urls
+from builder.errors import SolveError
+from builder.lock import CondaPackage
+from builder.names import pypi_name
+from builder.sources import Sources
+
+if TYPE_CHECKING:
+    from packaging.version import Version
+
+_RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaRequest:
+    """One solve: specs and constraints, channels by priority, the machine it is for, and packages to keep if possible.
+
+    `cuda` is the `__cuda` of the machine that will run the image (None: it has no GPU); `keep` are packages of the
+    previous lock, taken again wherever the specs allow.
+    """
+
+    name: str
+    specs: tuple[str, ...]
+    constraints: tuple[str, ...]
+    channels: tuple[str, ...]
+    cuda: Version | None
+    glibc: Version
+    keep: tuple[CondaPackage, ...] = ()
+
+
+def solve_conda(requests: Sequence[CondaRequest], sources: Sources, cache: Path) -> list[tuple[CondaPackage, ...]]:
+    """Return the packages of each request, sorted by name, with canonical URLs; repodata is cached under `cache`.
+
+    Raises SolveError when a request has no solution or a channel cannot be read.
+    """
+    with _environ(sources):
+        return asyncio.run(_solve_all(requests, sources, cache))
+
+
+async def _solve_all(
+    requests: Sequence[CondaRequest], sources: Sources, cache: Path
+) -> list[tuple[CondaPackage, ...]]:
+    gateway = rattler.Gateway(cache_dir=cache / "repodata", client=_client(sources))
+    return list(await asyncio.gather(*(_solve_one(request, gateway, sources) for request in requests)))
+
+
+async def _solve_one(request: CondaRequest, gateway: rattler.Gateway, sources: Sources) -> tuple[CondaPackage, ...]:
+    try:
+        records = await rattler.solve(
+            sources=[url for channel in request.channels for url in channel_urls(channel)],
+            specs=list(request.specs),
+            constraints=list(request.constraints),
+            gateway=gateway,
+            platforms=["linux-64", "noarch"],
+            locked_packages=[_to_record(package) for package in request.keep],
+            virtual_packages=list(virtual_packages(cuda=request.cuda, glibc=request.glibc)),
+            channel_priority=rattler.ChannelPriority.Strict,
+        )
+    except SolverError as error:
+        hint = "loosen the package list, or pin a version that the channels have."
+        raise SolveError(f"{request.name}: conda finds no solution:\n{error}", hint=hint) from error
+    except (GatewayError, FetchRepoDataError, OSError) as error:
+        channels = ", ".join(request.channels)
+        hint = f"is it reachable from here? sources in use: {sources.name} (choose others with --sources)."
+        raise SolveError(f"{request.name}: cannot read the channels {channels}: {error}", hint=hint) from error
+    except (rattler.exceptions.InvalidMatchSpecError, ValueError) as error:
+        raise SolveError(f"{request.name}: {error}", hint="correct the conda list of the definition.") from error
+    return tuple(sorted(map(_from_record, records), key=lambda package: package.name))
+
+
+def virtual_packages(*, cuda: Version | None, glibc: Version) -> Iterator[rattler.GenericVirtualPackage]:
+    """Yield what conda would detect on the machine that runs the image; nothing of this machine enters."""
+    found = {"__unix": "0", "__linux": "5.10", "__glibc": str(glibc), "__archspec": "1"}
+    if cuda is not None:
+        found["__cuda"] = str(cuda)
+    for name, version in found.items():
+        build = "x86_64" if name == "__archspec" else "0"
+        yield rattler.GenericVirtualPackage(
+            rattler.PackageName(name), rattler.Version(version), rattler.BuildString(build)
+        )
+
+
+def _client(sources: Sources) -> rattler.Client:
+    logins = {login.host: f"{login.user}:{login.password}".encode() for login in sources.logins}
+
+    def authorize(host: str, _path: str) -> dict[str, str] | None:
+        login = logins.get(host)
+        return {"Authorization": f"Basic {base64.b64encode(login).decode()}"} if login else None
+
+    mirrors = {canonical: [mirror] for canonical, mirror in sources.mirrors}
+    return rattler.Client(
+        [
+            RetryMiddleware(_RETRIES),
+            MirrorMiddleware(mirrors),
+            AuthenticationMiddleware(),
+            AddHeadersMiddleware(authorize),
+        ]
+    )
+
+
+@contextmanager
+def _environ(sources: Sources) -> Iterator[None]:
+    """Let the HTTP client see the sources' proxies and CA bundle: it reads them from the environment only."""
+    wanted = {key.upper(): value for key, value in sources.proxies}
+    if sources.ca_bundle:
+        wanted["SSL_CERT_FILE"] = str(sources.ca_bundle)
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _from_record(record: rattler.RepoDataRecord) -> CondaPackage:
+    if record.md5 is None or record.sha256 is None or record.size is None:
+        raise SolveError(f"{record.url}: the channel's index gives no md5, sha256 and size", hint="index it anew.")
+    python = any(spec.split(maxsplit=1)[0] in ("python", "python_abi") for spec in record.depends)
+    distribution = pypi_name(record.name.normalized) if python else None
+    return CondaPackage(
+        name=record.name.normalized,
+        version=str(record.version),
+        build=record.build,
+        url=record.url,
+        md5=record.md5.hex(),
+        sha256=record.sha256.hex(),
+        size=record.size,
+        depends=tuple(record.depends),
+        constrains=tuple(record.constrains),
+        license=record.license,
+        timestamp=round(record.timestamp.timestamp() * 1000) if record.timestamp else None,
+        purls=(f"pkg:pypi/{distribution}",) if distribution else (),
+    )
+
+
+def _to_record(package: CondaPackage) -> rattler.RepoDataRecord:
+    folder, _, file = package.url.rpartition("/")
+    channel, _, subdir = folder.rpartition("/")
+    number = package.build.rpartition("_")[2]
+    record = rattler.PackageRecord(
+        name=package.name,
+        version=package.version,
+        build=package.build,
+        build_number=int(number) if number.isdecimal() else 0,
+        subdir=subdir,
+        arch=None,
+        platform=None,
+        noarch=None,
+        depends=list(package.depends),
+        constrains=list(package.constrains),
+        sha256=bytes.fromhex(package.sha256),
+        md5=bytes.fromhex(package.md5),
+        size=package.size,
+        license=package.license,
+    )
+    return rattler.RepoDataRecord(package_record=record, file_name=file, channel=channel, url=package.url)

@@ -1,0 +1,203 @@
+"""Solve pip requirements with uv so that nothing which conda has locked is touched.
+
+Every distribution of the conda solution is offered to uv as an empty wheel of exactly that version, marked by a local
+version that no index has, and held there by a constraint. So a requirement that conda satisfies resolves to the marker
+and is left out of the result, one that contradicts conda fails here instead of breaking the image, and it works for
+distributions that no index has.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from builder.errors import SolveError
+from builder.lock import CondaPackage, PipPackage
+from builder.pipindex import canonical_url, fetch_size, netrc_file
+from builder.sources import Sources
+
+if TYPE_CHECKING:
+    from packaging.version import Version as _Version
+
+_MARK = "conda"
+_TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
+_HINT_WHEELS = "imgbuild installs wheels only: pin a version that has one for this Python, or take it from conda."
+
+# What uv calls the oldest glibc that a wheel may ask for: https://docs.astral.sh/uv/reference/cli/ (--python-platform).
+_MANYLINUX = tuple(Version(f"2.{minor}") for minor in (17, 28, *range(31, 41)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipRequest:
+    """One solve: requirements for a full Python version and a glibc, beside what conda has locked.
+
+    `index` is the canonical address of the PyTorch index folder that torch and its family come from, None for the
+    default index; `keep` maps normalized names to versions that are taken again wherever the requirements allow.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...]
+    python: _Version
+    glibc: _Version
+    conda: tuple[CondaPackage, ...]
+    index: str | None = None
+    keep: tuple[tuple[str, str], ...] = ()
+
+
+def solve_pip(request: PipRequest, sources: Sources, cache: Path) -> tuple[PipPackage, ...]:
+    """Return the wheels that pip has to install, sorted by name, with canonical URLs.
+
+    Raises SolveError when there is no solution, or a distribution has no wheel for the cell.
+    """
+    if not request.requirements:
+        return ()
+    provided = provided_distributions(request.conda)
+    with tempfile.TemporaryDirectory(prefix="imgbuild-") as folder:
+        work = Path(folder)
+        _write_project(work, request, provided, sources)
+        for name, version in provided.items():
+            _write_marker(work / "conda", name, version)
+        pins = work / "pins.txt"
+        pins.write_text("".join(f"{name}=={version}\n" for name, version in request.keep))
+        uv = _uv(work, request, sources, cache)
+        _run([*uv, "--annotation-style", "line", "--no-header", "--output-file", str(pins)], request, sources, work)
+        emitted = [flag for name in provided for flag in ("--no-emit-package", name)]
+        lock = work / "pylock.toml"
+        lock_args = ["--constraints", str(pins), "--format", "pylock.toml", "--output-file", str(lock), *emitted]
+        _run([*uv, *lock_args], request, sources, work)
+        packages = _parse_lock(lock.read_text(encoding="utf-8"), request, _read_tree(pins.read_text()), sources)
+    return _with_sizes(packages, sources)
+
+
+def provided_distributions(packages: Iterable[CondaPackage]) -> dict[str, str]:
+    """Return the distributions that conda packages provide: normalized name → version, as PEP 440 writes it."""
+    found = {}
+    for package in packages:
+        for purl in package.purls:
+            try:
+                found[canonicalize_name(purl.rpartition("/")[2])] = str(Version(package.version))
+            except InvalidVersion:
+                continue
+    return found
+
+
+def _marked(version: str) -> str:
+    local = Version(version).local
+    return f"{Version(version).public}+{local}.{_MARK}" if local else f"{version}+{_MARK}"
+
+
+def _write_marker(folder: Path, name: str, version: str) -> None:
+    folder.mkdir(exist_ok=True)
+    stem = f"{name.replace('-', '_')}-{_marked(version)}"
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+        info = f"{stem}.dist-info"
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {_marked(version)}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def _write_project(work: Path, request: PipRequest, provided: Mapping[str, str], sources: Sources) -> None:
+    held = [f"{name}=={_marked(version)}" for name, version in provided.items()]
+    lines = [
+        "[project]",
+        'name = "cell"',
+        'version = "0"',
+        f'requires-python = "=={request.python.major}.{request.python.minor}.*"',
+        f"dependencies = {_toml_list(request.requirements)}",
+        "[tool.uv]",
+        f"constraint-dependencies = {_toml_list([*held, *request.constraints])}",
+    ]
+    if request.index:
+        lines += [
+            "[[tool.uv.index]]",
+            'name = "pytorch"',
+            f'url = "{sources.mirror(request.index)}"',
+            "explicit = true",
+        ]
+        lines += ['format = "flat"'] if sources.torch_flat else []
+        lines += ["[tool.uv.sources]", *(f'{name} = {{ index = "pytorch" }}' for name in _TORCH_FAMILY)]
+    (work / "pyproject.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml_list(items: Sequence[str]) -> str:
+    return "[" + ", ".join("'" + item + "'" for item in items) + "]"
+
+
+def _uv(work: Path, request: PipRequest, sources: Sources, cache: Path) -> list[str]:
+    from uv import find_uv_bin
+
+    newest = max((version for version in _MANYLINUX if version <= request.glibc), default=_MANYLINUX[0])
+    command = [find_uv_bin(), "pip", "compile", str(work / "pyproject.toml"), "--quiet", "--only-binary", ":all:"]
+    command += ["--python", sys.executable, "--python-version", str(request.python)]
+    command += ["--python-platform", f"x86_64-manylinux_{newest.major}_{newest.minor}"]
+    command += ["--cache-dir", str(cache / "uv"), "--find-links", str(work / "conda")]
+    command += ["--index-url", sources.pip.index_url] if sources.pip.index_url else []
+    command += [part for url in sources.pip.extra_index_urls for part in ("--extra-index-url", url)]
+    return command + [part for url in sources.pip.find_links for part in ("--find-links", url)]
+
+
+def _run(command: list[str], request: PipRequest, sources: Sources, work: Path) -> None:
+    with netrc_file(sources) as variables:
+        done = subprocess.run(command, cwd=work, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    message = done.stderr.strip() or f"uv ended with {done.returncode}"
+    hint = (
+        _HINT_WHEELS if "no wheels" in message or "no usable wheels" in message else "loosen or correct the pip list."
+    )
+    raise SolveError(f"{request.name}: pip finds no solution beside conda's packages:\n{message}", hint=hint)
+
+
+def _read_tree(text: str) -> dict[str, tuple[str, ...]]:
+    """Return what each distribution pulled in, from uv's lines `name==version  # via parent, parent`."""
+    children: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        pin, _, parents = line.partition("# via")
+        name = pin.partition("==")[0].strip()
+        for parent in parents.split(","):
+            children.setdefault(parent.strip(), []).append(name)
+    return {parent: tuple(sorted(names)) for parent, names in children.items()}
+
+
+def _parse_lock(
+    text: str, request: PipRequest, tree: Mapping[str, tuple[str, ...]], sources: Sources
+) -> tuple[PipPackage, ...]:
+    found = []
+    for node in tomllib.loads(text).get("packages", ()):
+        wheels = node.get("wheels")
+        if not wheels:
+            message = (
+                f"{request.name}: {node['name']} {node.get('version', '')} has no wheel for Python {request.python}"
+            )
+            raise SolveError(message, hint=_HINT_WHEELS)
+        wheel = wheels[0]
+        found.append(
+            PipPackage(
+                name=node["name"],
+                version=node["version"],
+                url=canonical_url(wheel["url"], sources),
+                sha256=wheel["hashes"]["sha256"],
+                size=wheel.get("size"),
+                requires=tree.get(node["name"], ()),
+            )
+        )
+    return tuple(sorted(found, key=lambda package: package.name))
+
+
+def _with_sizes(packages: tuple[PipPackage, ...], sources: Sources) -> tuple[PipPackage, ...]:
+    unknown = [package.url for package in packages if package.size is None]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        sizes = dict(zip(unknown, pool.map(lambda url: fetch_size(url, sources), unknown), strict=True))
+    return tuple(replace(package, size=package.size or sizes.get(package.url)) for package in packages)

@@ -1,0 +1,223 @@
+"""Where this machine gets things from: base images, conda channels, wheels, proxies, CA bundle, credentials.
+
+Sources belong to a machine, never to an image: they decide which address is asked, not which bytes are installed.
+Locks and Dockerfiles carry canonical addresses only. In a build the sources travel as one secret (see `hostenv`).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
+from typing import Any
+
+import yaml
+
+from builder.channels import mirror_prefix
+from builder.errors import DefinitionError
+from builder.hostconfig import (
+    Login,
+    PipConfig,
+    read_ca_bundle,
+    read_netrc,
+    read_pip_config,
+    read_proxies,
+    split_login,
+    split_pip_logins,
+)
+
+VARIABLE = "IMGBUILD_SOURCES"
+"""Environment variable that names the sources when `--sources` does not."""
+
+_KEYS = ("bases", "conda", "pip", "torch-wheels", "torch-find-links", "ca-bundle", "proxy", "netrc", "network")
+_HINT = "a sources file takes: " + ", ".join(_KEYS) + "; see the README's chapter on mirrors."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The addresses and credentials of one machine.
+
+    `mirrors` maps prefixes of canonical URLs to the prefixes that serve them, longest first; `bases` maps keys of
+    bases.yaml to image refs; `torch_flat` says that the mirror of PyTorch's wheels is a flat list of files, not an
+    index; `network` is None or "host". No address holds a credential: these are all in `logins`.
+    """
+
+    name: str
+    bases: tuple[tuple[str, str], ...] = ()
+    mirrors: tuple[tuple[str, str], ...] = ()
+    pip: PipConfig = field(default_factory=PipConfig)
+    torch_flat: bool = False
+    ca_bundle: Path | None = None
+    proxies: tuple[tuple[str, str], ...] = ()
+    logins: tuple[Login, ...] = field(default=(), repr=False)
+    network: str | None = None
+
+    def base_ref(self, key: str) -> str | None:
+        """Return the ref that stands in for the base `key` on this machine, if there is one."""
+        return dict(self.bases).get(key)
+
+    def mirror(self, url: str) -> str:
+        """Return the address to ask on this machine for a canonical URL."""
+        for canonical, mirror in self.mirrors:
+            if url == canonical or url.startswith(canonical + "/"):
+                return mirror + url[len(canonical) :]
+        return url
+
+    def redact(self, text: str) -> str:
+        """Return a text without credentials and with canonical addresses in place of mirrors."""
+        for login in self.logins:
+            pair = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+            for secret in (pair, quote(login.password, safe=""), login.password):
+                text = text.replace(secret, "***") if secret else text
+        for canonical, mirror in self.mirrors:
+            text = text.replace(mirror, canonical)
+        return text
+
+
+def find_sources(name: str | None) -> Sources:
+    """Return the sources called `name`: a file, a profile of the user's, or one that imgbuild ships.
+
+    Without a name: IMGBUILD_SOURCES, then `sources:` in the user's config.yaml, then this machine's own settings
+    (pip's configuration, proxy variables, CA bundle, netrc). Raises DefinitionError for an unknown name or a
+    malformed file.
+    """
+    name = name or os.environ.get(VARIABLE) or _user_default()
+    pip, logins = split_pip_logins(read_pip_config())
+    host = Sources(
+        name="host",
+        pip=pip,
+        ca_bundle=read_ca_bundle(),
+        proxies=read_proxies(),
+        logins=(*logins, *read_netrc(None)),
+    )
+    if name is None or name == "host":
+        return host
+    path = _find_file(name)
+    return _load(path, host)
+
+
+def _config_dir() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "imgbuild"
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("builder") / "data" / "sources"))
+
+
+def _user_default() -> str | None:
+    path = _config_dir() / "config.yaml"
+    if not path.is_file():
+        return None
+    config = _read_mapping(path)
+    unknown = set(config) - {"sources"}
+    if unknown:
+        raise DefinitionError(f"unknown key {min(unknown)!r}", path=path, hint="the user config takes: sources.")
+    name = config.get("sources")
+    return str(name) if name else None
+
+
+def _find_file(name: str) -> Path:
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise DefinitionError(
+                f"there is no sources file {name}", hint="give a file that exists, or a profile name."
+            )
+        return path
+    for folder in (_config_dir() / "sources", _shipped()):
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    known = sorted({path.stem for folder in (_config_dir() / "sources", _shipped()) for path in folder.glob("*.yaml")})
+    raise DefinitionError(
+        f"there are no sources called {name!r}", hint=f"known: host, {', '.join(known)}; or give a file."
+    )
+
+
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # noqa: S506 (CSafeLoader is safe)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise DefinitionError(f"not YAML: {error.problem}", path=path, line=line, hint=_HINT) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DefinitionError("not a YAML text in UTF-8", path=path, hint=_HINT) from error
+    if not isinstance(data, dict):
+        raise DefinitionError("expected a mapping of settings", path=path, hint=_HINT)
+    return data
+
+
+def _load(path: Path, host: Sources) -> Sources:
+    data = _read_mapping(path)
+    unknown = sorted(set(map(str, data)) - set(_KEYS))
+    if unknown:
+        raise DefinitionError(f"unknown key {unknown[0]!r}", path=path, hint=_HINT)
+    logins = list(host.logins)
+
+    def bare(url: str) -> str:
+        address, login = split_login(url.rstrip("/"))
+        logins.extend([login] if login else [])
+        return address
+
+    sources = replace(host, name=path.stem)
+    mirrors = [(mirror_prefix(name), bare(url)) for name, url in _pairs(path, data, "conda")]
+    torch = data.get("torch-wheels") or data.get("torch-find-links")
+    mirrors += [(mirror_prefix("torch-wheels"), bare(str(torch)))] if torch else []
+    if "pip" in data:
+        pip, found = split_pip_logins(_pip(path, data["pip"]))
+        sources = replace(sources, pip=pip)
+        logins += found
+    if data.get("ca-bundle"):
+        bundle = (path.parent / str(data["ca-bundle"])).resolve()
+        if not bundle.is_file():
+            raise DefinitionError(f"the CA bundle {bundle} does not exist", path=path, hint="give a PEM file.")
+        sources = replace(sources, ca_bundle=bundle)
+    if "proxy" in data:
+        sources = replace(sources, proxies=tuple(_proxies(path, data)))
+    if data.get("netrc"):
+        logins += read_netrc(path.parent / str(data["netrc"]))
+    if data.get("network") not in (None, "host", "default"):
+        raise DefinitionError(f"network is {data['network']!r}", path=path, hint='write "host" or "default".')
+    return replace(
+        sources,
+        bases=tuple(_pairs(path, data, "bases")),
+        torch_flat="torch-find-links" in data,
+        mirrors=tuple(sorted(mirrors, key=lambda pair: (-len(pair[0]), pair[0]))),
+        logins=tuple(logins),
+        network="host" if data.get("network") == "host" else None,
+    )
+
+
+def _pairs(path: Path, data: Mapping[str, Any], key: str) -> list[tuple[str, str]]:
+    value = data.get(key) or {}
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in (*value, *value.values())):
+        raise DefinitionError(f"{key} must map names to addresses", path=path, hint=_HINT)
+    return list(value.items())
+
+
+def _proxies(path: Path, data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = _pairs(path, data, "proxy")
+    for key, _ in pairs:
+        if key not in ("http", "https", "no"):
+            raise DefinitionError(f"unknown proxy {key!r}", path=path, hint="proxy takes: http, https, no.")
+    return [(f"{key}_proxy", value) for key, value in pairs]
+
+
+def _pip(path: Path, value: Any) -> PipConfig:
+    if not isinstance(value, dict) or set(value) - {"index-url", "extra-index-url", "find-links"}:
+        raise DefinitionError("pip is malformed", path=path, hint="pip takes: index-url, extra-index-url, find-links.")
+
+    def urls(key: str) -> tuple[str, ...]:
+        item = value.get(key) or ()
+        return (item,) if isinstance(item, str) else tuple(map(str, item))
+
+    index = value.get("index-url")
+    return PipConfig(
+        index_url=str(index) if index else None,
+        extra_index_urls=urls("extra-index-url"),
+        find_links=urls("find-links"),
+    )
