@@ -59,7 +59,8 @@ def read_text(value: object) -> str:
         case str() if value.strip():
             return value
         case Unquoted(text=text, kind=kind):
-            raise BadValueError(f"{text} without quotes is {_KINDS.get(kind, kind)} to YAML", f'quote it: "{text}"')
+            meaning = f"the number {float(text)}" if re.fullmatch(r"\d+\.\d+", text) else _KINDS.get(kind, kind)
+            raise BadValueError(f"{text} without quotes is {meaning} to YAML", f'quote it: "{text}"')
         case None | str():
             raise BadValueError("has no value", "write one, or remove the line")
         case list():

@@ -67,8 +67,7 @@ def read_document(path: Path) -> Document:
     try:
         data = builder.build(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _explain_syntax(path, text, line, error.problem or "it ends too early") from None
+        raise _explain_syntax(path, text, error) from None
     except yaml.YAMLError as error:
         raise DefinitionError(f"not valid YAML: {error}", hint="write plain YAML", path=path, line=1) from None
     return Document(path=path, data=data, lines=builder.lines)
@@ -120,11 +119,17 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _explain_syntax(path: Path, text: str, line: int, problem: str) -> DefinitionError:
+def _explain_syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> DefinitionError:
+    line = error.problem_mark.line + 1 if error.problem_mark else 1
     lines = text.splitlines()
     if line <= len(lines) and "\t" in lines[line - 1]:
         return DefinitionError("a tab stands where YAML wants spaces", hint="indent with spaces", path=path, line=line)
+    problem = error.problem or "it ends too early"
     hint = "check the quotes, brackets and indentation here and in the line before"
+    if error.context_mark and ("quoted" in str(error.context) or "flow" in str(error.context)):
+        # A quote or bracket that is never closed is noticed much later; the place where it opens is what helps.
+        problem, line = f"{error.context}, {problem} by line {line}", error.context_mark.line + 1
+        hint = "close the quote or bracket that opens here"
     return DefinitionError(f"not valid YAML: {problem}", hint=hint, path=path, line=line)
 
 

@@ -201,6 +201,8 @@ def _as_query(definition: Definition, pair: Pair) -> _Query:
 
 def _choose_definitions(definitions: Sequence[Definition], names: Sequence[str]) -> list[Definition]:
     known = [definition.name for definition in definitions]
+    if not known:
+        raise CellError("there is no image", hint="write images/<name>/image.yaml")
     for name in names:
         if name not in known:
             raise CellError(f"there is no image {name!r}", hint=suggest(name, known))
@@ -231,7 +233,7 @@ def _explain_missing(
         lines = " and ".join(line for _, _, line in absent)
         hints.append(f"{torch}: write  {lines}  under matrix: in {closest.path}")
     hints.append(f"nearest: {', '.join(_list_nearest(closest, pairs[0], cells)) or 'none'}")
-    return CellError(f"{closest.name} has no cell for {asked}: {reason}", hint="\n  → ".join(hints))
+    return CellError(f"{closest.name} has no cell for {asked or 'any pair'}: {reason}", hint="\n  → ".join(hints))
 
 
 def _list_absent(
