@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from builder import __version__
-from builder.errors import CellError, ImgbuildError
+from builder.errors import ImgbuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from builder.matrix import Cell
+    from builder.pipeline import Image
+    from builder.progress import Progress
     from builder.project import Project
+    from builder.sources import Sources
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell reports a process that SIGINT ended."""
@@ -56,32 +59,34 @@ def _network(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @cli.command()
-@_selection
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.pass_obj
-def matrix(folder: Path | None, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], *, as_json: bool) -> None:
+def matrix(folder: Path | None, images: Sequence[str], *, as_json: bool) -> None:
     """List every cell, and every combination that is excluded, with its reason."""
     from builder.matrix import matrix_as_json
-
-    project = _load(folder)
-    if images or python or cuda:
-        _select(project, images, python, cuda)
-    rows = matrix_as_json(project.definitions)
-    rows = {key: [row for row in found if _matches(row, images, python, cuda)] for key, found in rows.items()}
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
     from builder.tables import draw_matrix
 
-    click.echo(draw_matrix(rows))
+    project = _load(folder)
+    if images:
+        _select(project, images, (), ())
+    chosen = [found for found in project.definitions if not images or found.name in images]
+    rows = matrix_as_json(chosen)
+    click.echo(json.dumps(rows, indent=2) if as_json else draw_matrix(rows))
 
 
 @cli.command()
 @_selection
 @_network
-@click.option("--check", is_flag=True, help="Only say whether the locks are up to date (exit 5 if not); for CI.")
-@click.option("--upgrade", "upgrade_all", is_flag=True, help="Take the newest of everything, or of PACKAGE.")
-@click.option("--package", "packages", multiple=True, metavar="PACKAGE", help="With --upgrade: only these.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 5 when a lock is missing or stale. For CI.")
+@click.option(
+    "--upgrade",
+    is_flag=False,
+    flag_value="*",
+    multiple=True,
+    metavar="[PACKAGE]",
+    help="Take the newest of PACKAGE, or of everything; without it, what is locked stays wherever it may.",
+)
 @click.pass_obj
 def lock(
     folder: Path | None,
@@ -90,9 +95,136 @@ def lock(
     cuda: Sequence[str],
     sources: str | None,
     progress: str,
-    packages: Sequence[str],
+    upgrade: Sequence[str],
     *,
     check: bool,
-    upgrade_all: bool,
 ) -> None:
     """Solve the packages of every cell and write imgbuild.lock beside each definition."""
+    from builder.locking import check_locks, find_stale, make_job, solve_locks
+
+    project = _load(folder)
+    cells = _select(project, images, python, cuda)
+    if check:
+        check_locks(project, cells)
+        return
+    jobs = [make_job(project, cell) for cell in cells] if upgrade else [s.job for s in find_stale(project, cells)]
+    if not jobs:
+        click.echo("every lock is up to date", err=True)
+        return
+    from builder.progress import choose_progress
+    from builder.solve import Upgrade
+    from builder.sources import find_sources
+
+    found = find_sources(sources)
+    names = frozenset(name.lower() for name in upgrade if name != "*")
+    with choose_progress(progress, found.redact) as drawn:
+        _say_local_indexes(found, drawn)
+        choice = Upgrade(everything="*" in upgrade, packages=names)
+        solve_locks(project, jobs, sources=found, upgrade=choice, report=drawn.stage)
+        drawn.done(f"locked {len(jobs)} cells")
+
+
+@cli.command()
+@_selection
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
+@click.pass_obj
+def render(folder: Path | None, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], out: Path) -> None:
+    """Write the Dockerfile and context of each locked cell to OUT/CELL; `docker build` takes them as they are."""
+    from builder.context import write_context
+    from builder.locking import make_job, require_environments
+    from builder.pipeline import render_cell
+
+    project = _load(folder)
+    cells = _select(project, images, python, cuda)
+    for cell, environment in zip(cells, require_environments(project, cells), strict=True):
+        write_context(render_cell(project, make_job(project, cell), environment), out / cell.id)
+        click.echo(out / cell.id)
+
+
+@cli.command()
+@_selection
+@_network
+@click.option("--all", "everything", is_flag=True, help="Every cell of every image.")
+@click.option("--locked", is_flag=True, help="Exit 5 instead of solving when a lock is missing or stale. For CI.")
+@click.pass_obj
+def build(
+    folder: Path | None,
+    images: Sequence[str],
+    python: Sequence[str],
+    cuda: Sequence[str],
+    sources: str | None,
+    progress: str,
+    *,
+    everything: bool,
+    locked: bool,
+) -> None:
+    """Build, check and tag the cells that were chosen; print their refs.
+
+    A cell whose lock is missing or stale is said and solved first.
+    """
+    from builder.engine import Engine
+    from builder.locking import find_stale, make_job, require_environments, solve_locks
+    from builder.pipeline import build_cell
+    from builder.progress import choose_progress
+    from builder.sources import find_sources
+
+    if not (everything or images or python or cuda):
+        raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
+    project = _load(folder)
+    cells = _select(project, images, python, cuda)
+    stale = [] if locked else find_stale(project, cells)
+    found = find_sources(sources)
+    with choose_progress(progress, found.redact) as drawn, Engine() as engine:
+        if stale:
+            from builder.solve import Upgrade
+
+            for item in stale:
+                drawn.done(f"{item.job.cell.id} {item.reason}: solving it")
+            _say_local_indexes(found, drawn)
+            jobs = [item.job for item in stale]
+            solve_locks(project, jobs, sources=found, upgrade=Upgrade(), report=drawn.stage)
+        for cell, environment in zip(cells, require_environments(project, cells), strict=True):
+            job = make_job(project, cell)
+            image = build_cell(project, job, environment, engine=engine, sources=found, progress=drawn)
+            drawn.done(_summarize(image))
+            click.echo(image.ref)
+
+
+def _load(folder: Path | None) -> Project:
+    from builder.project import load_project
+
+    return load_project(folder)
+
+
+def _select(project: Project, images: Sequence[str], python: Sequence[str], cuda: Sequence[str]) -> tuple[Cell, ...]:
+    from builder.matrix import select_cells
+
+    return select_cells(project.definitions, image=images, python=python, cuda=cuda)
+
+
+def _say_local_indexes(sources: Sources, progress: Progress) -> None:
+    if sources.pip.local:
+        progress.done(f"not used, a build cannot reach this machine's disk: {', '.join(sources.pip.local)}")
+
+
+def _summarize(image: Image) -> str:
+    if not image.fresh:
+        return f"{image.ref} is up to date"
+    passed = sum(verdict.verdict == "pass" for verdict in image.verdicts)
+    skipped = [f"{verdict.check} ({verdict.detail})" for verdict in image.verdicts if verdict.verdict == "skip"]
+    return f"{image.ref}: {passed} checks passed" + (f", skipped: {', '.join(skipped)}" if skipped else "")
+
+
+def main() -> None:
+    """Run the command line; print an ImgbuildError as it is and leave with its exit code, never with a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: the build was cancelled in the engine; no tag was moved", err=True)
+        sys.exit(INTERRUPTED)
+    except ImgbuildError as error:
+        click.echo(f"imgbuild: {error}", err=True)
+        sys.exit(error.exit_code)

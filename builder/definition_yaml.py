@@ -155,7 +155,7 @@ class _Builder:
         next(events)
         if not isinstance(extra := next(events), yaml.StreamEndEvent):
             raise self.refuse(extra, "a second YAML document starts here", "keep one document in a file, without ---")
-        assert isinstance(value, dict)  # noqa: S101 - a mapping start builds a mapping
+        assert isinstance(value, dict)
         return value
 
     def build_node(self, event: yaml.Event, events: Iterator[yaml.Event], location: Location) -> Value:

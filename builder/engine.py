@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,15 @@ from builder.session import Credentials, Session
 from builder.trace import decode_trace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from builder.render import Context
 
 MIN_API = (1, 42)
 """Docker Engine 23.0: the first whose default builder is BuildKit."""
+
+_HUB_KEY = "https://index.docker.io/v1/"
+_HUB_HOSTS = ("docker.io", "registry-1.docker.io", "index.docker.io")
 
 _HINT_START = "start it (for example `sudo systemctl start docker`), or point DOCKER_HOST at the engine to use."
 _HINT_PERMISSION = "add yourself to the `docker` group and log in again, or run as a user who may use the socket."
@@ -56,7 +60,7 @@ class Engine:
             self._client = docker.from_env(version="auto", timeout=60)
         except DockerException as error:
             raise _explain_connection(error) from error
-        self._api = self._client.api
+        self._api: Any = self._client.api  # the builds are posted through its private half
         version = tuple(int(part) for part in self._api.api_version.split("."))
         if version < MIN_API:
             message = f"the engine speaks API {self._api.api_version}; imgbuild needs {MIN_API[0]}.{MIN_API[1]}"
@@ -131,10 +135,17 @@ class Engine:
         with contextlib.suppress(NotFound, APIError):
             self._api.remove_image(image_id)
 
-    @property
-    def client(self) -> docker.DockerClient:
-        """The docker-py client, for what runs containers of the images that were built."""
-        return self._client
+    def credentials(self, host: str) -> tuple[str, str] | None:
+        """Return user and password for a registry, from docker's own configuration and credential helpers."""
+        key = _HUB_KEY if host in _HUB_HOSTS else host
+        config = self._api._auth_configs.resolve_authconfig(key)
+        if not config:
+            return None
+        token = config.get("identitytoken") or config.get("IdentityToken")
+        if token:
+            return "", str(token)
+        user, password = (config.get(name) or config.get(name.title()) or "" for name in ("username", "password"))
+        return str(user), str(password)
 
 
 def pack_context(context: Context) -> bytes:

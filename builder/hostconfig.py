@@ -6,12 +6,15 @@ import configparser
 import netrc
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from builder.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 PROXY_KEYS = ("http_proxy", "https_proxy", "no_proxy")
 

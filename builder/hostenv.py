@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from builder.channels import TORCH_WHEELS
-from builder.hostconfig import Login
-from builder.lock import Environment
-from builder.sources import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from builder.hostconfig import Login
+    from builder.lock import Environment
+    from builder.sources import Sources
 
 SECRET = "host"  # noqa: S105 (the name of the secret, not the secret)
 
@@ -85,11 +89,12 @@ def _pip_conf(sources: Sources) -> str:
 
 def _mirror_rules(sources: Sources) -> Iterator[str]:
     if sources.torch_flat:
-        yield rf"s|^--extra-index-url \({re.escape(TORCH_WHEELS)}/\)|--find-links \1|"
+        yield r"s|^--extra-index-url \(.*\)|--find-links \1|"
     for canonical, mirror in sources.mirrors:
         yield _rule(canonical, mirror)
 
 
 def _rule(old: str, new: str) -> str:
     pattern = re.sub(r"([].*^$[\\|])", r"\\\1", old)
-    return f"s|{pattern}/|{re.sub(r'([&|\\])', r'\\\1', new)}/|g"
+    replacement = re.sub(r"([&|\\])", r"\\\1", new)
+    return f"s|{pattern}/|{replacement}/|g"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from builder.definition import Base, Definition
-from builder.matrix import Cell
 from builder.torchspec import TorchSpec, request_torch
+
+if TYPE_CHECKING:
+    from builder.definition import Base, Definition
+    from builder.matrix import Cell
 
 _SCHEME = 1
 """Raised when the same inputs would be solved in another way, so that older locks count as stale."""

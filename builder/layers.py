@@ -6,8 +6,10 @@ Pure: packages in, layers out. Two cells that share the first layer's packages g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from builder.lock import CondaPackage, Environment, PipPackage
+if TYPE_CHECKING:
+    from builder.lock import CondaPackage, Environment, PipPackage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

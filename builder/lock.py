@@ -9,14 +9,16 @@ is the first cell again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from builder.errors import LockError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 VERSION = 6
 PLATFORM = "linux-64"
@@ -99,7 +101,7 @@ def read_lock(path: Path) -> Lock:
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", path=path) from error
     try:
-        data = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 (CSafeLoader is safe)
+        data = yaml.load(text, Loader=yaml.CSafeLoader)
         if data["version"] != VERSION:
             raise LockError(f"lock version {data['version']}; this imgbuild reads {VERSION}", path=path, hint=_HINT)
         return _parse(data)

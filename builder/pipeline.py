@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from builder.progress import tail
 from builder.render import PREFIX, Context, load_templates, render_context
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from builder.checks import Verdict
     from builder.engine import Engine
     from builder.inputs import Job
@@ -41,9 +42,7 @@ def image_ref(job: Job) -> str:
 def render_cell(project: Project, job: Job, environment: Environment) -> Context:
     """Return the build context of a locked cell."""
     templates = load_templates(project.root)
-    return render_context(
-        job.cell, job.definition, job.base, environment, templates=templates, checks=digest_checks()
-    )
+    return render_context(job.cell, job.definition, job.base, environment, templates=templates, checks=digest_checks())
 
 
 def build_cell(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from builder.errors import SolveError
-from builder.sources import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from builder.sources import Sources
 
 
 def canonical_url(url: str, sources: Sources) -> str:

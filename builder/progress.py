@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from builder.events import Log, Notice, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from builder.events import Event
 
 STYLES = ("auto", "rich", "plain", "github", "quiet")
@@ -115,7 +116,7 @@ class PlainProgress:
         return f"#{self._numbers.setdefault(digest, len(self._numbers) + 1)}"
 
     def _line(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._began:6.1f}] {text}", file=self._out, flush=True)  # noqa: T201
+        print(f"[{time.monotonic() - self._began:6.1f}] {text}", file=self._out, flush=True)
 
 
 class GithubProgress(PlainProgress):
@@ -126,7 +127,7 @@ class GithubProgress(PlainProgress):
     def stage(self, text: str) -> None:
         """Begin a fold."""
         self._close()
-        print(f"::group::{text}", file=self._out, flush=True)  # noqa: T201
+        print(f"::group::{text}", file=self._out, flush=True)
         self._open = True
 
     def done(self, text: str) -> None:
@@ -137,7 +138,7 @@ class GithubProgress(PlainProgress):
     def event(self, name: str, event: Event) -> None:
         """Take in one event of a build."""
         if isinstance(event, Notice):
-            print(f"::warning title={name}::{self._redact(event.text)}", file=self._out, flush=True)  # noqa: T201
+            print(f"::warning title={name}::{self._redact(event.text)}", file=self._out, flush=True)
         else:
             super().event(name, event)
 
@@ -146,7 +147,7 @@ class GithubProgress(PlainProgress):
 
     def _close(self) -> None:
         if self._open:
-            print("::endgroup::", file=self._out, flush=True)  # noqa: T201
+            print("::endgroup::", file=self._out, flush=True)
         self._open = False
 
 
@@ -173,4 +174,3 @@ def headline(name: str) -> str:
 def tail(lines: list[str]) -> str:
     """Return the last lines that a failed step wrote, as they are shown under its error."""
     return "\n".join(f"    {line}" for line in lines[-_TAIL:])
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -14,6 +13,8 @@ from builder.events import Log, Notice, Step, Transfer
 from builder.progress import Progress, headline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import RenderableType
 
     from builder.events import Event
@@ -87,7 +88,9 @@ class RichProgress:
     def _draw(self) -> RenderableType:
         lines = []
         if self._stage:
-            lines.append(Text.assemble(("… ", "cyan"), self._stage, (f"  {time.monotonic() - self._began:.0f} s", "dim")))
+            lines.append(
+                Text.assemble(("… ", "cyan"), self._stage, (f"  {time.monotonic() - self._began:.0f} s", "dim"))
+            )
         for digest, step in self._running.items():
             seconds = time.time() - (step.started or time.time())
             line = Text.assemble(("… ", "cyan"), headline(step.name), (f"  {seconds:.0f} s", "dim"))

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from builder.channels import TORCH_WHEELS
-from builder.definition import Base, Definition
 from builder.errors import ImgbuildError
 from builder.layers import Layer, plan_layers
-from builder.lock import CondaPackage, Environment, PipPackage
-from builder.matrix import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from builder.definition import Base, Definition
+    from builder.lock import CondaPackage, Environment, PipPackage
+    from builder.matrix import Cell
 
 PREFIX = "/opt/env"
 """Where every cell's environment lives, in every image: a layer's bytes may not depend on which image it is in."""
@@ -51,7 +54,6 @@ def load_templates(project: Path) -> jinja2.Environment:
         loader=jinja2.FileSystemLoader([str(folder) for folder in folders if folder.is_dir()]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
-        lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 (Dockerfiles, not HTML)
     )
@@ -98,7 +100,7 @@ def render_context(
 
 def digest_packages(environment: Environment) -> str:
     """Return the digest (`sha256:…`) of exactly what the environment installs."""
-    hashes = sorted(package.sha256 for package in (*environment.conda, *environment.pip))
+    hashes = sorted([package.sha256 for package in environment.conda] + [wheel.sha256 for wheel in environment.pip])
     return "sha256:" + hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
@@ -122,7 +124,7 @@ def _layer_values(layer: Layer, base: Base, *, first: bool) -> Mapping[str, Any]
         )
     if layer.conda:
         commands.append(f"{base.conda} {base.clean}")
-    commands.append(f"sh /host/finish {PREFIX}")
+    commands.append(f"sh /host/finish {PREFIX} {base.pkgs_dir}")
     parts = [f"{len(layer.conda)} conda"] if layer.conda else []
     parts += [f"{len(layer.pip)} pip"] if layer.pip else []
     return {

@@ -29,7 +29,6 @@ from builder.proto import buildkit_pb2 as pb
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from docker.api.client import APIClient
 
 Credentials = Callable[[str], tuple[str, str] | None]
 """Registry host → (user, password or token), or None to go on without."""
@@ -48,7 +47,7 @@ class Session:
     Raises EngineError when the engine does not open the session, ValueError for a secret over SECRET_LIMIT.
     """
 
-    def __init__(self, api: APIClient, *, secrets: Mapping[str, bytes], credentials: Credentials) -> None:
+    def __init__(self, api: Any, *, secrets: Mapping[str, bytes], credentials: Credentials) -> None:
         for name, value in secrets.items():
             if len(value) > SECRET_LIMIT:
                 message = f"build secret {name!r} is {len(value)} bytes; BuildKit takes at most {SECRET_LIMIT}"
@@ -133,7 +132,7 @@ async def _serve(handlers: dict[str, grpclib.const.Handler], connection: socket.
             super().connection_lost(exc)
             closed.set()
 
-    connection.setblocking(False)
+    connection.settimeout(0)
     server = grpclib.server.Handler(handlers, ProtoCodec(), None, _DispatchServerEvents())
     config = H2Configuration(client_side=False, header_encoding="ascii")
     await asyncio.get_running_loop().connect_accepted_socket(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -15,8 +14,14 @@ from builder.inputs import Job, digest_inputs
 from builder.lock import CondaPackage, Environment, Lock
 from builder.solve_conda import CondaRequest, solve_conda
 from builder.solve_pip import PipRequest, solve_pip
-from builder.sources import Sources
 from builder.torchspec import verify_torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from builder.sources import Sources
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upgrade:

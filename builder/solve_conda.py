@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rattler
@@ -19,10 +17,14 @@ from builder.channels import channel_urls
 from builder.errors import SolveError
 from builder.lock import CondaPackage
 from builder.names import pypi_name
-from builder.sources import Sources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from packaging.version import Version
+
+    from builder.sources import Sources
 
 _RETRIES = 3
 
@@ -140,7 +142,7 @@ def _from_record(record: rattler.RepoDataRecord) -> CondaPackage:
     return CondaPackage(
         name=record.name.normalized,
         version=str(record.version),
-        build=record.build,
+        build=str(record.build),
         url=record.url,
         md5=record.md5.hex(),
         sha256=record.sha256.hex(),
@@ -160,7 +162,7 @@ def _to_record(package: CondaPackage) -> rattler.RepoDataRecord:
     record = rattler.PackageRecord(
         name=package.name,
         version=package.version,
-        build=package.build,
+        build=rattler.BuildString(package.build),
         build_number=int(number) if number.isdecimal() else 0,
         subdir=subdir,
         arch=None,

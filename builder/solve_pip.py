@@ -13,7 +13,6 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +24,13 @@ from packaging.version import InvalidVersion, Version
 from builder.errors import SolveError
 from builder.lock import CondaPackage, PipPackage
 from builder.pipindex import canonical_url, fetch_size, netrc_file
-from builder.sources import Sources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from packaging.version import Version as _Version
+
+    from builder.sources import Sources
 
 _MARK = "conda"
 _TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
@@ -83,7 +85,7 @@ def solve_pip(request: PipRequest, sources: Sources, cache: Path) -> tuple[PipPa
 
 def provided_distributions(packages: Iterable[CondaPackage]) -> dict[str, str]:
     """Return the distributions that conda packages provide: normalized name → version, as PEP 440 writes it."""
-    found = {}
+    found: dict[str, str] = {}
     for package in packages:
         for purl in package.purls:
             try:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from typing import Any
 
 import yaml
 
@@ -29,6 +28,9 @@ from builder.hostconfig import (
     split_login,
     split_pip_logins,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 VARIABLE = "IMGBUILD_SOURCES"
 """Environment variable that names the sources when `--sources` does not."""
@@ -140,7 +142,7 @@ def _find_file(name: str) -> Path:
 
 def _read_mapping(path: Path) -> Mapping[str, Any]:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # noqa: S506 (CSafeLoader is safe)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise DefinitionError(f"not YAML: {error.problem}", path=path, line=line, hint=_HINT) from error

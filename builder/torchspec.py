@@ -52,20 +52,18 @@ def request_torch(build: TorchBuild) -> TorchSpec:
                 ),
                 index=f"{TORCH_WHEELS}/{variant}",
             )
-        case Source.CONDA_FORGE if cuda is None:
-            return TorchSpec(conda=(f"pytorch {build.torch} cpu*",), constraints=constraints)
         case Source.CONDA_FORGE:
             # Without a pin of cuda-version the solver may take a build for an older CUDA of the same family.
-            specs = (f"pytorch {build.torch} cuda{cuda.major}{cuda.minor}*", f"cuda-version {cuda}.*")
-            return TorchSpec(conda=specs, constraints=constraints)
+            pin = (f"cuda-version {cuda}.*",) if cuda else ()
+            variant = f"cuda{cuda.major}{cuda.minor}" if cuda else "cpu"
+            return TorchSpec(conda=(f"pytorch {build.torch} {variant}*", *pin), constraints=constraints)
         case Source.PYTORCH:
             # MKL 2024.1 removed a symbol that these builds use: https://github.com/pytorch/pytorch/issues/123097
-            constraints = (*constraints, "mkl <2024.1")
-            if cuda is None:
-                specs = (f"pytorch {build.torch} *_cpu_*",)
-                return TorchSpec(conda=specs, channels=("pytorch",), constraints=constraints)
-            specs = (f"pytorch {build.torch} *_cuda{cuda}_*",)
-            return TorchSpec(conda=specs, channels=("pytorch", "nvidia"), constraints=constraints)
+            return TorchSpec(
+                conda=(f"pytorch {build.torch} *_{f'cuda{cuda}' if cuda else 'cpu'}_*",),
+                channels=("pytorch", "nvidia") if cuda else ("pytorch",),
+                constraints=(*constraints, "mkl <2024.1"),
+            )
 
 
 def verify_torch(environment: Environment, build: TorchBuild) -> None:

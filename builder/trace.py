@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from builder.events import Event, Log, Notice, Step, Transfer
 from builder.proto.buildkit_pb2 import StatusResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from google.protobuf.timestamp_pb2 import Timestamp
 
 

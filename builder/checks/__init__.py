@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from builder.errors import CheckError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from testcontainers.core.container import DockerContainer
 
     from builder.definition import Base
@@ -134,7 +135,7 @@ def _remove_leftovers(container: DockerContainer) -> None:
 
 def _run_suite(container: DockerContainer, suite: Suite, prefix: str) -> Iterator[Verdict]:
     command = [f"{prefix}/bin/python", "-B", f"{_FOLDER}/{suite.script}", f"{_FOLDER}/expected.json"]
-    done = container.get_wrapped_container().exec_run(command, user=suite.user or "", demux=True)
+    done: Any = container.get_wrapped_container().exec_run(command, user=suite.user or "", demux=True)
     out, err = ((part or b"").decode(errors="replace") for part in done.output)
     found = {row["check"]: row for row in map(json.loads, out.splitlines())}
     for check in suite.checks:
