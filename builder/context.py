@@ -1,9 +1,10 @@
-"""Write a build context to a folder: all of it or nothing."""
+"""A build context in memory, and on disk: all of it or nothing."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.errors import ImgbuildError
@@ -11,7 +12,20 @@ from builder.errors import ImgbuildError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.render import Context
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextFile:
+    """One file of a build context."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A build context: the files, `Dockerfile` among them."""
+
+    files: tuple[ContextFile, ...]
 
 
 def write_context(context: Context, folder: Path) -> None:

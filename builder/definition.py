@@ -59,7 +59,7 @@ class Base:
     """A base image and how to use the conda in it.
 
     `conda` is the command; `create`, `install` and `clean` are its arguments in a RUN instruction, the first two with
-    the fields `{prefix}` and `{file}`. `user` is the image's own default user, `glibc` what its system provides.
+    the fields `{prefix}` and `{file}`, and `environment` the variables it runs with. `glibc` is what its system provides.
     """
 
     key: str
@@ -69,10 +69,9 @@ class Base:
     create: str
     install: str
     clean: str
-    root_prefix: str
+    environment: tuple[tuple[str, str], ...] = ()
     pkgs_dir: str
     glibc: Version
-    user: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

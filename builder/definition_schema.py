@@ -137,10 +137,9 @@ class BaseSchema(_Strict):
     create: Annotated[str, PlainValidator(read_command)]
     install: Annotated[str, PlainValidator(read_command)]
     clean: Text
-    root_prefix: Text
+    environment: Annotated[tuple[tuple[str, str], ...], PlainValidator(read_env)] = ()
     pkgs_dir: Text
     glibc: Annotated[Version, PlainValidator(read_version)]
-    user: Text
 
 
 Schema = TypeVar("Schema", bound=_Strict)

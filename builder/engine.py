@@ -26,7 +26,7 @@ from builder.trace import decode_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from builder.render import Context
+    from builder.context import Context
 
 MIN_API = (1, 42)
 """Docker Engine 23.0: the first whose default builder is BuildKit."""
@@ -158,7 +158,7 @@ def pack_context(context: Context) -> bytes:
         for file in sorted(context.files, key=lambda file: file.path):
             entry = tarfile.TarInfo(file.path)
             entry.size = len(file.data)
-            entry.mode = 0o755 if file.executable else 0o644
+            entry.mode = 0o644
             tar.addfile(entry, io.BytesIO(file.data))
     return body.getvalue()
 

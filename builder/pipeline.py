@@ -10,12 +10,13 @@ from builder.errors import BuildError, CheckError, EngineError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
 from builder.progress import tail
-from builder.render import PREFIX, Context, load_templates, render_context
+from builder.render import PREFIX, load_templates, render_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from builder.checks import Verdict
+    from builder.context import Context
     from builder.engine import Engine
     from builder.inputs import Job
     from builder.lock import Environment

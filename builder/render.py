@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from builder.channels import TORCH_WHEELS
+from builder.context import Context, ContextFile
 from builder.errors import ImgbuildError
 from builder.layers import Layer, plan_layers
 
@@ -28,22 +28,6 @@ PREFIX = "/opt/env"
 """Where every cell's environment lives, in every image: a layer's bytes may not depend on which image it is in."""
 
 LABEL = "dev.imgbuild"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextFile:
-    """One file of a build context."""
-
-    path: str
-    data: bytes
-    executable: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """A build context: the files, `Dockerfile` among them."""
-
-    files: tuple[ContextFile, ...]
 
 
 def load_templates(project: Path) -> jinja2.Environment:
@@ -114,6 +98,8 @@ def _layer_values(layer: Layer, base: Base, *, first: bool) -> Mapping[str, Any]
     action = base.create if first else base.install
     commands = [". /host/settings"]
     if layer.conda:
+        variables = " ".join(f"{key}={value}" for key, value in base.environment)
+        commands += [f"export {variables}"] if variables else []
         arguments = action.format(prefix=PREFIX, file='"$(mirrored /build/conda.txt)"')
         commands.append(f"{base.conda} {arguments}")
     if layer.pip:
@@ -146,7 +132,7 @@ def _lists(layer: Layer, cell: Cell) -> Mapping[str, bytes]:
 
 
 def _conda_list(packages: Sequence[CondaPackage]) -> bytes:
-    return "\n".join(["@EXPLICIT", *(f"{package.url}#{package.md5}" for package in packages), ""]).encode()
+    return "\n".join(["@EXPLICIT", *(f"{package.url}#sha256:{package.sha256}" for package in packages), ""]).encode()
 
 
 def _pip_list(packages: Sequence[PipPackage], cell: Cell) -> bytes:

@@ -269,8 +269,8 @@ def test_unknown_base_names_the_nearest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("root_prefix: /opt/conda", "prefix: /opt/conda", "mine: unknown key"),
-        ("user: root", "", "mine.user: is missing"),
+        ("pkgs_dir: ", "cache_dir: ", "mine: unknown key"),
+        ("ref: kit\n", "", "mine.ref: is missing"),
         ('glibc: "2.36"', "glibc: 2.36", "mine.glibc: 2.36 without quotes"),
         ('glibc: "2.36"', "glibc: new", 'mine.glibc: "new" is not a version'),
         ("digest: null", "digest: sha256:beef", 'mine.digest: "sha256:beef" is not a digest'),
@@ -287,10 +287,8 @@ mine:
   create: create --prefix {prefix} --file {file}
   install: install --prefix {prefix} --file {file}
   clean: clean --all
-  root_prefix: /opt/conda
   pkgs_dir: /opt/conda/pkgs
   glibc: "2.36"
-  user: root
 """
     path = tmp_path / "bases.yaml"
     path.write_text(good)

@@ -1,0 +1,51 @@
+# What one types here; `make help` lists it.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CUDA ?=
+PY ?= 3.11
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit lint format proto clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## The main job for real: engine, base, channel, lock, build, check. CUDA=12.6 for the GPU image
+	@$(BIN)/python -m tests.kit demo --python "$(PY)" $(if $(CUDA),--cuda "$(CUDA)")
+
+test: $(VENV)/.installed-dev ## All tests: unit tests, then those on a real engine where one can be had
+	@$(BIN)/python -m tests.kit up --python 3.11 --python 3.13 || echo "no kit: the engine tests will be skipped" >&2
+	$(BIN)/python -m pytest -rs
+
+unit: $(VENV)/.installed-dev ## The tests that need no engine, in seconds
+	$(BIN)/python -m pytest -q tests/unit tests/golden
+
+lint: $(VENV)/.installed-dev ## ruff, mypy --strict, the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.installed-dev ## Generate builder/proto from buildkit.proto
+	cd builder/proto && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. buildkit.proto
+
+clean: ## Remove the virtual environment and tool caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/.installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	    || { echo "no Python with venv here: apt-get install python3-venv (3.11 or newer), or set PYTHON" >&2; exit 1; }
+	@echo "installing imgbuild into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the development tools into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
