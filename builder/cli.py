@@ -111,12 +111,14 @@ def lock(
     if not jobs:
         click.echo("every lock is up to date", err=True)
         return
+    from packaging.utils import canonicalize_name
+
     from builder.progress import choose_progress
     from builder.solve import Upgrade
     from builder.sources import find_sources
 
     found = find_sources(sources)
-    names = frozenset(name.lower() for name in upgrade if name != "*")
+    names = frozenset(canonicalize_name(name) for name in upgrade if name != "*")
     with choose_progress(progress, found.redact) as drawn:
         _say_local_indexes(found, drawn)
         choice = Upgrade(everything="*" in upgrade, packages=names)

@@ -31,9 +31,9 @@ class Context:
 def write_context(context: Context, folder: Path) -> None:
     """Make `folder` hold exactly the files of a context, in place of what an earlier run wrote there.
 
-    Raises ImgbuildError when the folder holds anything else, or cannot be written.
+    Raises ImgbuildError when the folder is anything else, or cannot be written.
     """
-    if folder.exists() and not (folder / "Dockerfile").is_file():
+    if folder.exists() and not (folder / "host" / "settings").is_file():
         raise ImgbuildError(f"{folder} is there and is no build context", hint="choose another --out, or remove it.")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:

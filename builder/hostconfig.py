@@ -48,24 +48,23 @@ def read_pip_config() -> PipConfig:
 
     Files and precedence: pip's documentation, "Configuration" (global, user, site, PIP_CONFIG_FILE, environment).
     """
-    found: dict[str, str] = {}
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for path in _pip_files():
         parser = configparser.RawConfigParser()
         try:
             parser.read(path, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError) as error:
             raise DefinitionError("pip's configuration cannot be read", path=path, hint=str(error)) from error
-        for section in ("global", "install"):
-            if parser.has_section(section):
-                found |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+        for section in filter(parser.has_section, sections):
+            sections[section] |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    found = sections["global"] | sections["install"]
     found |= {key[4:].lower().replace("_", "-"): value for key, value in os.environ.items() if key.startswith("PIP_")}
-    links = found.get("find-links", "").split()
-    extra = found.get("extra-index-url", "").split()
+    index, extra, links = (found.get(key, "").split() for key in ("index-url", "extra-index-url", "find-links"))
     return PipConfig(
-        index_url=found.get("index-url", "").strip() or None,
+        index_url=next(filter(_is_remote, index), None),
         extra_index_urls=tuple(filter(_is_remote, extra)),
         find_links=tuple(filter(_is_remote, links)),
-        local=tuple(url for url in (*extra, *links) if not _is_remote(url)),
+        local=tuple(url for url in (*index, *extra, *links) if not _is_remote(url)),
     )
 
 
@@ -104,9 +103,21 @@ def read_netrc(path: Path | None) -> tuple[Login, ...]:
     )
 
 
+def render_netrc(logins: Iterable[Login]) -> str:
+    """Return logins as the text of a netrc file; one without a password (a token) is its user name alone."""
+    lines = (
+        f"machine {login.host} login {login.user}" + (f" password {login.password}" if login.password else "")
+        for login in logins
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
 def split_login(url: str) -> tuple[str, Login | None]:
-    """Return a URL without its user and password, and these as a login."""
-    parts = urlsplit(url)
+    """Return a URL without its user and password, and these as a login. Raises DefinitionError for no URL at all."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise DefinitionError(f"{url} is not an address: {error}", hint="write https://host/path.") from error
     if not parts.username or not parts.hostname:
         return url, None
     login = Login(host=parts.hostname, user=unquote(parts.username), password=unquote(parts.password or ""))
@@ -141,7 +152,10 @@ def _pip_files() -> list[Path]:
     if override == os.devnull:
         return []
     config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    site = [Path(sys.prefix) / "pip.conf"]
     system = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf")]
     user = [Path.home() / ".pip" / "pip.conf", config_home / "pip" / "pip.conf"]
-    site = [Path(sys.prefix) / "pip.conf"]
-    return [path for path in (*system, *user, *site, *([Path(override)] if override else [])) if path.is_file()]
+    given = [Path(override)] if override else []
+    if any(path.is_file() for path in given):
+        user = []  # pip then leaves the user's own files out
+    return [path for path in (*system, *user, *site, *given) if path.is_file()]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from builder.channels import TORCH_WHEELS
+from builder.hostconfig import render_netrc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 SECRET = "host"  # noqa: S105 (the name of the secret, not the secret)
 
-_HERE = "IMGBUILD_END"
 _CA_VARIABLES = (
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
@@ -39,7 +39,8 @@ def render_settings(sources: Sources, environment: Environment) -> bytes:
 
 
 def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
-    yield "host=$(mktemp -d /dev/shm/imgbuild.XXXXXX)"
+    # Others may enter, not look around: apt reads the CA bundle as the user _apt.
+    yield 'host=$(mktemp -d /dev/shm/imgbuild.XXXXXX); chmod 711 "$host"'
     yield """trap 'rm -rf "$host"' EXIT"""
     for key, value in sources.proxies:
         yield f"export {key}={shlex.quote(value)} {key.upper()}={shlex.quote(value)}"
@@ -50,27 +51,24 @@ def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
         yield 'sed -i "s|@|$host/ca.pem|" "$host/apt.conf"; export APT_CONFIG="$host/apt.conf"'
     logins = _needed_logins(sources, environment)
     if logins:
-        netrc = (f"machine {login.host} login {login.user} password {login.password}" for login in logins)
-        yield from _file("netrc", "\n".join(netrc))
-        yield 'export NETRC="$host/netrc"'
+        yield from _file("netrc", render_netrc(logins))
+        yield 'chmod 600 "$host/netrc"; export NETRC="$host/netrc"'
     if sources.pip.urls:
         yield from _file("pip.conf", _pip_conf(sources))
         yield 'export PIP_CONFIG_FILE="$host/pip.conf"'
     yield from _file("mirror.sed", "\n".join(_mirror_rules(sources)))
-    yield from _file("canonical.sed", "\n".join(_rule(mirror, url) for url, mirror in sources.mirrors))
+    yield from _file("canonical.sed", "\n".join(_rule(mirror, url) for mirror, url in sources.origins))
     yield 'export canonical_sed="$host/canonical.sed"'
     yield 'mirrored() { sed -f "$host/mirror.sed" "$1" > "$host/${1##*/}"; echo "$host/${1##*/}"; }'
 
 
 def _file(name: str, text: str) -> Iterator[str]:
-    yield f"cat > \"$host/{name}\" <<'{_HERE}'"
-    yield text.rstrip("\n")
-    yield _HERE
+    yield f"printf '%s\\n' {shlex.quote(text.rstrip())} > \"$host/{name}\""
 
 
 def _needed_logins(sources: Sources, environment: Environment) -> list[Login]:
     urls = [*environment.channels, *sources.pip.urls, *(mirror for _, mirror in sources.mirrors), TORCH_WHEELS]
-    hosts = {urlsplit(url).hostname for url in urls}
+    hosts = {urlsplit(url).hostname for url in (*urls, *(package.url for package in environment.pip))}
     return [login for login in sources.logins if login.host in hosts]
 
 
@@ -95,6 +93,7 @@ def _mirror_rules(sources: Sources) -> Iterator[str]:
 
 
 def _rule(old: str, new: str) -> str:
+    """Return a sed rule for a prefix of URLs, where a path follows it or a quoted value ends with it."""
     pattern = re.sub(r"([].*^$[\\|])", r"\\\1", old)
     replacement = re.sub(r"([&|\\])", r"\\\1", new)
-    return f"s|{pattern}/|{replacement}/|g"
+    return rf's|{pattern}\([/"]\)|{replacement}\1|g'

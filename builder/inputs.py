@@ -56,6 +56,7 @@ def digest_inputs(job: Job) -> str:
         "scheme": _SCHEME,
         "conda": job.conda,
         "constraints": job.torch.constraints,
+        "pip_constraints": job.torch.pip_constraints,
         "channels": job.channels,
         "pip": job.pip,
         "index": job.torch.index,

@@ -30,8 +30,13 @@ class Layer:
 def plan_layers(environment: Environment) -> tuple[Layer, ...]:
     """Return the layers of one cell: every package of the environment is in exactly one of them."""
     ordered = sort_by_dependency(environment.conda)
-    native = tuple(package for package in ordered if not package.needs_python)
-    rest = tuple(package for package in ordered if package.needs_python)
+    # A metapackage may pin a build for one Python without naming Python: so dependents of what needs it need it too.
+    needy: set[str] = set()
+    for package in ordered:
+        if package.needs_python or not needy.isdisjoint(package.needs):
+            needy.add(package.name)
+    native = tuple(package for package in ordered if package.name not in needy)
+    rest = tuple(package for package in ordered if package.name in needy)
     layers = (
         Layer(name="native", title="libraries that are the same for every Python", conda=native),
         Layer(name="python", title="Python and what is built for it", conda=rest, pip=environment.pip),
@@ -52,9 +57,9 @@ def sort_by_dependency(packages: tuple[CondaPackage, ...]) -> tuple[CondaPackage
         if name not in by_name or name in entered:
             return
         entered.add(name)
-        for spec in sorted(by_name[name].depends):
-            if name != "python" or not spec.startswith("pip"):
-                visit(spec.split(maxsplit=1)[0])
+        for needed in sorted(by_name[name].needs):
+            if (name, needed) != ("python", "pip"):
+                visit(needed)
         ordered[name] = by_name[name]
 
     for name in by_name:

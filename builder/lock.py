@@ -9,6 +9,7 @@ is the first cell again.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ VERSION = 6
 PLATFORM = "linux-64"
 FILE_NAME = "imgbuild.lock"
 
+_PYTHON = frozenset({"python", "python_abi"})
 _HINT = "run `imgbuild lock` to make it anew."
 _HEADER = "# Made by `imgbuild lock`: the exact packages of every cell. Not for editing by hand.\n"
 
@@ -46,11 +48,14 @@ class CondaPackage:
     purls: tuple[str, ...] = ()
 
     @property
+    def needs(self) -> frozenset[str]:
+        """The names of the packages that it depends on."""
+        return frozenset(re.split(r"[ =<>!~\[]", spec, maxsplit=1)[0] for spec in self.depends)
+
+    @property
     def needs_python(self) -> bool:
         """Whether its files land in a folder of one Python version, or need one to run."""
-        return self.name == "python" or any(
-            spec.split(maxsplit=1)[0] in ("python", "python_abi") for spec in self.depends
-        )
+        return not _PYTHON.isdisjoint({self.name, *self.needs})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ _DIFFERENT: dict[str, str | None] = {
     "py-opencv": "opencv-python",
     "pyarrow-core": "pyarrow",
     "pytables": "tables",
+    "python": None,
     "python-flatbuffers": "flatbuffers",
     "python-graphviz": "graphviz",
     "python-tzdata": "tzdata",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from builder.errors import SolveError
+from builder.hostconfig import render_netrc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,20 +19,23 @@ if TYPE_CHECKING:
     from builder.sources import Sources
 
 
+_PYPI_FILE = re.compile(r"/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/]+$")
+
+
 def canonical_url(url: str, sources: Sources) -> str:
     """Return the address of a wheel as a lock carries it: without mirror, credentials or fragment.
 
     A mirror of PyPI serves the files under PyPI's own path, `/packages/<hash>/<file>`, so the canonical address is
-    that path on the host which pip itself knows. Wheels of another index keep their address.
+    that path on the host which pip itself knows. Wheels of another index, whose paths differ, keep their address.
     """
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="", query="").geturl()
-    for canonical, mirror in sources.mirrors:
+    for mirror, canonical in sources.origins:
         if bare.startswith(mirror + "/"):
             return canonical + bare[len(mirror) :]
-    _, packages, path = bare.partition("/packages/")
-    if packages and _is_mirror_of_pypi(bare, sources):
-        return f"https://{_pypi_files_host()}/packages/{path}"
+    path = _PYPI_FILE.search(bare)
+    if path and _is_mirror_of_pypi(bare, sources):
+        return f"https://{_pypi_files_host()}{path[0]}"
     return bare
 
 
@@ -49,18 +54,19 @@ def _pypi_files_host() -> str:
 
 
 def fetch_size(url: str, sources: Sources) -> int | None:
-    """Return the size in bytes that a server tells for a canonical address, None if it tells none."""
+    """Return the size in bytes that a server tells for a file that it serves, None if it tells none."""
     import requests
 
     logins = {login.host: (login.user, login.password) for login in sources.logins}
-    address = sources.mirror(url)
+    proxies = dict(sources.proxies)
+    direct = requests.utils.should_bypass_proxies(url, no_proxy=proxies.pop("no_proxy", None))
     try:
         reply = requests.head(
-            address,
+            url,
             allow_redirects=True,
             timeout=20,
-            auth=logins.get(urlsplit(address).hostname or ""),
-            proxies={key.removesuffix("_proxy"): value for key, value in sources.proxies if key != "no_proxy"},
+            auth=logins.get(urlsplit(url).hostname or ""),
+            proxies={key.removesuffix("_proxy"): "" if direct else value for key, value in proxies.items()},
             verify=str(sources.ca_bundle) if sources.ca_bundle else True,
         )
     except requests.RequestException:
@@ -72,18 +78,15 @@ def fetch_size(url: str, sources: Sources) -> int | None:
 @contextmanager
 def netrc_file(sources: Sources) -> Iterator[Mapping[str, str]]:
     """Yield the environment for a client that reads NETRC, proxies and SSL_CERT_FILE; the netrc is gone afterwards."""
-    variables = dict(os.environ) | {key.upper(): value for key, value in sources.proxies}
+    # uv's own variables would choose indexes and versions behind the sources' back.
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
+    variables |= {key.upper(): value for key, value in sources.proxies}
     if sources.ca_bundle:
         variables["SSL_CERT_FILE"] = str(sources.ca_bundle)
     with tempfile.TemporaryDirectory(prefix="imgbuild-") as folder:
         if sources.logins:
             path = Path(folder) / "netrc"
             path.touch(mode=0o600)
-            path.write_text(render_netrc(sources), encoding="utf-8")
+            path.write_text(render_netrc(sources.logins), encoding="utf-8")
             variables["NETRC"] = str(path)
         yield variables
-
-
-def render_netrc(sources: Sources) -> str:
-    """Return the logins of the sources as the text of a netrc file."""
-    return "".join(f"machine {login.host} login {login.user} password {login.password}\n" for login in sources.logins)

@@ -40,7 +40,7 @@ class Progress(Protocol):
 
 
 def choose_progress(style: str, redact: Callable[[str], str]) -> Progress:
-    """Return the progress for a style; `auto` looks at the environment. `redact` is applied to all that steps wrote."""
+    """Return the progress for a style; `auto` looks at the environment. `redact` goes over all that steps wrote."""
     if style == "auto":
         on_github = os.environ.get("GITHUB_ACTIONS") == "true"
         style = "github" if on_github else "rich" if sys.stderr.isatty() else "plain"
@@ -105,6 +105,8 @@ class PlainProgress:
         if step.started and not (before and before.started):
             self._line(f"{self._tag(step.digest)} {name}: {headline(step.name)}")
         if step.completed and not (before and before.completed):
+            if rest := self._partial.pop(step.digest, ""):
+                self._line(f"{self._tag(step.digest)} {self._redact(rest)}")
             if step.error:
                 self._line(f"{self._tag(step.digest)} failed: {self._redact(step.error)}")
             elif step.cached:
@@ -138,7 +140,8 @@ class GithubProgress(PlainProgress):
     def event(self, name: str, event: Event) -> None:
         """Take in one event of a build."""
         if isinstance(event, Notice):
-            print(f"::warning title={name}::{self._redact(event.text)}", file=self._out, flush=True)
+            text = self._redact(event.text).replace("%", "%25").replace("\n", "%0A")
+            print(f"::warning title={name}::{text}", file=self._out, flush=True)
         else:
             super().event(name, event)
 

@@ -6,7 +6,7 @@ Pure given the templates: no engine, no network, no settings of this machine. Th
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +64,8 @@ def render_context(
         "apt": definition.apt,
         "layers": [_layer_values(layer, base, first=layer is layers[0]) for layer in layers],
         "prefix": PREFIX,
-        "env": [(key, json.dumps(value)) for key, value in _variables(cell, definition)],
-        "labels": [(key, json.dumps(value)) for key, value in _labels(cell, environment, checks)],
+        "env": [(key, _quote(value)) for key, value in _variables(cell, definition)],
+        "labels": [(key, _quote(value)) for key, value in _labels(cell, environment, checks)],
     }
     try:
         dockerfile = templates.get_template("Dockerfile.j2").render(values)
@@ -91,6 +91,11 @@ def digest_packages(environment: Environment) -> str:
 def _source(templates: jinja2.Environment, name: str) -> str:
     loader = templates.loader
     return loader.get_source(templates, name)[0] if loader else ""
+
+
+def _quote(value: str) -> str:
+    # Inside double quotes a Dockerfile knows three special characters; a line is never continued there.
+    return '"' + re.sub(r'(["$\\])', r"\\\1", value) + '"'
 
 
 def _layer_values(layer: Layer, base: Base, *, first: bool) -> Mapping[str, Any]:
@@ -137,8 +142,7 @@ def _conda_list(packages: Sequence[CondaPackage]) -> bytes:
 
 def _pip_list(packages: Sequence[PipPackage], cell: Cell) -> bytes:
     index = cell.build.wheel_index if cell.build else None
-    from_index = any(package.url.startswith(f"{TORCH_WHEELS}/") for package in packages)
-    lines = [f"--extra-index-url {TORCH_WHEELS}/{index}"] if index and from_index else []
+    lines = [f"--extra-index-url {TORCH_WHEELS}/{index}"] if index else []
     lines += ["--only-binary :all:"]
     lines += [f"{package.name}=={package.version} --hash=sha256:{package.sha256}" for package in packages]
     return "\n".join([*lines, ""]).encode()

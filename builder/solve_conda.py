@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import rattler
@@ -137,9 +137,7 @@ def _environ(sources: Sources) -> Iterator[None]:
 def _from_record(record: rattler.RepoDataRecord) -> CondaPackage:
     if record.md5 is None or record.sha256 is None or record.size is None:
         raise SolveError(f"{record.url}: the channel's index gives no md5, sha256 and size", hint="index it anew.")
-    python = any(spec.split(maxsplit=1)[0] in ("python", "python_abi") for spec in record.depends)
-    distribution = pypi_name(record.name.normalized) if python else None
-    return CondaPackage(
+    package = CondaPackage(
         name=record.name.normalized,
         version=str(record.version),
         build=str(record.build),
@@ -151,8 +149,9 @@ def _from_record(record: rattler.RepoDataRecord) -> CondaPackage:
         constrains=tuple(record.constrains),
         license=record.license,
         timestamp=round(record.timestamp.timestamp() * 1000) if record.timestamp else None,
-        purls=(f"pkg:pypi/{distribution}",) if distribution else (),
     )
+    distribution = pypi_name(package.name) if package.needs_python else None
+    return replace(package, purls=(f"pkg:pypi/{distribution}",)) if distribution else package
 
 
 def _to_record(package: CondaPackage) -> rattler.RepoDataRecord:

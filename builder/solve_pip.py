@@ -8,6 +8,7 @@ distributions that no index has.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -36,7 +38,7 @@ _MARK = "conda"
 _TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
 _HINT_WHEELS = "imgbuild installs wheels only: pin a version that has one for this Python, or take it from conda."
 
-# What uv calls the oldest glibc that a wheel may ask for: https://docs.astral.sh/uv/reference/cli/ (--python-platform).
+# What uv calls the newest glibc that a wheel may ask for: docs.astral.sh/uv/reference/cli/ (--python-platform).
 _MANYLINUX = tuple(Version(f"2.{minor}") for minor in (17, 28, *range(31, 41)))
 
 
@@ -68,19 +70,26 @@ def solve_pip(request: PipRequest, sources: Sources, cache: Path) -> tuple[PipPa
     provided = provided_distributions(request.conda)
     with tempfile.TemporaryDirectory(prefix="imgbuild-") as folder:
         work = Path(folder)
-        _write_project(work, request, provided, sources)
+        (work / "conda").mkdir()
         for name, version in provided.items():
             _write_marker(work / "conda", name, version)
         pins = work / "pins.txt"
         pins.write_text("".join(f"{name}=={version}\n" for name, version in request.keep))
         uv = _uv(work, request, sources, cache)
-        _run([*uv, "--annotation-style", "line", "--no-header", "--output-file", str(pins)], request, sources, work)
+        tree_args = ["--annotation-style", "line", "--no-header", "--output-file", str(pins)]
+        _write_project(work, request, provided, sources)
+        _run([*uv, *tree_args], request, sources, work)
+        if request.index and (pulled := _pulled_family(pins.read_text(), request)):
+            # uv takes only what is asked for directly from an explicit index, so what others pull in is asked for too.
+            request = replace(request, requirements=(*request.requirements, *pulled))
+            _write_project(work, request, provided, sources)
+            _run([*uv, *tree_args], request, sources, work)
         emitted = [flag for name in provided for flag in ("--no-emit-package", name)]
         lock = work / "pylock.toml"
         lock_args = ["--constraints", str(pins), "--format", "pylock.toml", "--output-file", str(lock), *emitted]
         _run([*uv, *lock_args], request, sources, work)
-        packages = _parse_lock(lock.read_text(encoding="utf-8"), request, _read_tree(pins.read_text()), sources)
-    return _with_sizes(packages, sources)
+        packages = _parse_lock(lock.read_text(encoding="utf-8"), request, _read_tree(pins.read_text()))
+    return _finish_addresses(packages, sources)
 
 
 def provided_distributions(packages: Iterable[CondaPackage]) -> dict[str, str]:
@@ -101,7 +110,6 @@ def _marked(version: str) -> str:
 
 
 def _write_marker(folder: Path, name: str, version: str) -> None:
-    folder.mkdir(exist_ok=True)
     stem = f"{name.replace('-', '_')}-{_marked(version)}"
     with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
         info = f"{stem}.dist-info"
@@ -112,36 +120,46 @@ def _write_marker(folder: Path, name: str, version: str) -> None:
 
 def _write_project(work: Path, request: PipRequest, provided: Mapping[str, str], sources: Sources) -> None:
     held = [f"{name}=={_marked(version)}" for name, version in provided.items()]
+    direct = set(map(_name, request.requirements))
+    # What is not asked for directly is found at the default index, which has no local versions.
+    constraints = [pin if _name(pin) in direct else pin.partition("+")[0] for pin in request.constraints]
     lines = [
         "[project]",
         'name = "cell"',
         'version = "0"',
         f'requires-python = "=={request.python.major}.{request.python.minor}.*"',
-        f"dependencies = {_toml_list(request.requirements)}",
-        "[tool.uv]",
-        f"constraint-dependencies = {_toml_list([*held, *request.constraints])}",
+        f"dependencies = {json.dumps(request.requirements)}",  # an array of strings is the same in both notations
     ]
     if request.index:
         lines += [
             "[[tool.uv.index]]",
             'name = "pytorch"',
-            f'url = "{sources.mirror(request.index)}"',
+            f"url = {json.dumps(sources.mirror(request.index))}",
             "explicit = true",
         ]
         lines += ['format = "flat"'] if sources.torch_flat else []
         lines += ["[tool.uv.sources]", *(f'{name} = {{ index = "pytorch" }}' for name in _TORCH_FAMILY)]
     (work / "pyproject.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (work / "constraints.txt").write_text("\n".join([*held, *constraints]) + "\n", encoding="utf-8")
 
 
-def _toml_list(items: Sequence[str]) -> str:
-    return "[" + ", ".join("'" + item + "'" for item in items) + "]"
+def _name(requirement: str) -> str:
+    return canonicalize_name(Requirement(requirement).name)
+
+
+def _pulled_family(pins: str, request: PipRequest) -> tuple[str, ...]:
+    """Return those of torch's family that are in a solution without being asked for."""
+    direct = set(map(_name, request.requirements))
+    solved = {line.partition("==")[0] for line in pins.splitlines()}
+    return tuple(name for name in _TORCH_FAMILY if name in solved - direct)
 
 
 def _uv(work: Path, request: PipRequest, sources: Sources, cache: Path) -> list[str]:
     from uv import find_uv_bin
 
     newest = max((version for version in _MANYLINUX if version <= request.glibc), default=_MANYLINUX[0])
-    command = [find_uv_bin(), "pip", "compile", str(work / "pyproject.toml"), "--quiet", "--only-binary", ":all:"]
+    command = [find_uv_bin(), "pip", "compile", str(work / "pyproject.toml"), "--quiet", "--no-config"]
+    command += ["--constraints", str(work / "constraints.txt"), "--only-binary", ":all:"]
     command += ["--python", sys.executable, "--python-version", str(request.python)]
     command += ["--python-platform", f"x86_64-manylinux_{newest.major}_{newest.minor}"]
     command += ["--cache-dir", str(cache / "uv"), "--find-links", str(work / "conda")]
@@ -173,23 +191,19 @@ def _read_tree(text: str) -> dict[str, tuple[str, ...]]:
     return {parent: tuple(sorted(names)) for parent, names in children.items()}
 
 
-def _parse_lock(
-    text: str, request: PipRequest, tree: Mapping[str, tuple[str, ...]], sources: Sources
-) -> tuple[PipPackage, ...]:
+def _parse_lock(text: str, request: PipRequest, tree: Mapping[str, tuple[str, ...]]) -> tuple[PipPackage, ...]:
     found = []
     for node in tomllib.loads(text).get("packages", ()):
         wheels = node.get("wheels")
         if not wheels:
-            message = (
-                f"{request.name}: {node['name']} {node.get('version', '')} has no wheel for Python {request.python}"
-            )
-            raise SolveError(message, hint=_HINT_WHEELS)
+            message = f"{request.name}: {node['name']} is asked for by its address, which no lock of imgbuild holds"
+            raise SolveError(message, hint="put the wheel on an index of yours, and ask for it by version.")
         wheel = wheels[0]
         found.append(
             PipPackage(
                 name=node["name"],
                 version=node["version"],
-                url=canonical_url(wheel["url"], sources),
+                url=wheel["url"],
                 sha256=wheel["hashes"]["sha256"],
                 size=wheel.get("size"),
                 requires=tree.get(node["name"], ()),
@@ -198,8 +212,12 @@ def _parse_lock(
     return tuple(sorted(found, key=lambda package: package.name))
 
 
-def _with_sizes(packages: tuple[PipPackage, ...], sources: Sources) -> tuple[PipPackage, ...]:
-    unknown = [package.url for package in packages if package.size is None]
+def _finish_addresses(packages: tuple[PipPackage, ...], sources: Sources) -> tuple[PipPackage, ...]:
+    """Return the packages with the sizes that their servers tell, and then with canonical URLs."""
+
+    def finish(package: PipPackage) -> PipPackage:
+        size = package.size if package.size is not None else fetch_size(package.url, sources)
+        return replace(package, size=size, url=canonical_url(package.url, sources))
+
     with ThreadPoolExecutor(max_workers=8) as pool:
-        sizes = dict(zip(unknown, pool.map(lambda url: fetch_size(url, sources), unknown), strict=True))
-    return tuple(replace(package, size=package.size or sizes.get(package.url)) for package in packages)
+        return tuple(pool.map(finish, packages))

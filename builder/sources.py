@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -36,6 +37,7 @@ VARIABLE = "IMGBUILD_SOURCES"
 """Environment variable that names the sources when `--sources` does not."""
 
 _KEYS = ("bases", "conda", "pip", "torch-wheels", "torch-find-links", "ca-bundle", "proxy", "netrc", "network")
+_ADDRESS = re.compile(r"https?://[^\s/][^\s]*")
 _HINT = "a sources file takes: " + ", ".join(_KEYS) + "; see the README's chapter on mirrors."
 
 
@@ -45,7 +47,8 @@ class Sources:
 
     `mirrors` maps prefixes of canonical URLs to the prefixes that serve them, longest first; `bases` maps keys of
     bases.yaml to image refs; `torch_flat` says that the mirror of PyTorch's wheels is a flat list of files, not an
-    index; `network` is None or "host". No address holds a credential: these are all in `logins`.
+    index; `network` is None or "host". Credentials are all in `logins`, except those of a proxy, which stay in
+    its address.
     """
 
     name: str
@@ -54,7 +57,7 @@ class Sources:
     pip: PipConfig = field(default_factory=PipConfig)
     torch_flat: bool = False
     ca_bundle: Path | None = None
-    proxies: tuple[tuple[str, str], ...] = ()
+    proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     logins: tuple[Login, ...] = field(default=(), repr=False)
     network: str | None = None
 
@@ -69,13 +72,20 @@ class Sources:
                 return mirror + url[len(canonical) :]
         return url
 
+    @property
+    def origins(self) -> tuple[tuple[str, str], ...]:
+        """`mirrors` the other way round: prefixes that serve, longest first, and what they stand in for."""
+        pairs = ((mirror, canonical) for canonical, mirror in self.mirrors)
+        return tuple(sorted(pairs, key=lambda pair: (-len(pair[0]), pair[0])))
+
     def redact(self, text: str) -> str:
         """Return a text without credentials and with canonical addresses in place of mirrors."""
-        for login in self.logins:
+        proxies = (split_login(address)[1] for _, address in self.proxies)
+        for login in (*self.logins, *filter(None, proxies)):
             pair = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
             for secret in (pair, quote(login.password, safe=""), login.password):
                 text = text.replace(secret, "***") if secret else text
-        for canonical, mirror in self.mirrors:
+        for mirror, canonical in self.origins:
             text = text.replace(mirror, canonical)
         return text
 
@@ -146,7 +156,7 @@ def _read_mapping(path: Path) -> Mapping[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise DefinitionError(f"not YAML: {error.problem}", path=path, line=line, hint=_HINT) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise DefinitionError("not a YAML text in UTF-8", path=path, hint=_HINT) from error
     if not isinstance(data, dict):
         raise DefinitionError("expected a mapping of settings", path=path, hint=_HINT)
@@ -161,6 +171,8 @@ def _load(path: Path, host: Sources) -> Sources:
     logins = list(host.logins)
 
     def bare(url: str) -> str:
+        if not _ADDRESS.fullmatch(url):
+            raise DefinitionError(f"{url!r} is not an address", path=path, hint="write https://host/path.")
         address, login = split_login(url.rstrip("/"))
         logins.extend([login] if login else [])
         return address
@@ -189,7 +201,7 @@ def _load(path: Path, host: Sources) -> Sources:
         bases=tuple(_pairs(path, data, "bases")),
         torch_flat="torch-find-links" in data,
         mirrors=tuple(sorted(mirrors, key=lambda pair: (-len(pair[0]), pair[0]))),
-        logins=tuple(logins),
+        logins=tuple({login.host: login for login in logins}.values()),
         network="host" if data.get("network") == "host" else None,
     )
 
@@ -210,16 +222,20 @@ def _proxies(path: Path, data: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _pip(path: Path, value: Any) -> PipConfig:
+    hint = "pip takes: index-url, extra-index-url, find-links, each an address; the last two also lists of them."
     if not isinstance(value, dict) or set(value) - {"index-url", "extra-index-url", "find-links"}:
-        raise DefinitionError("pip is malformed", path=path, hint="pip takes: index-url, extra-index-url, find-links.")
+        raise DefinitionError("pip is malformed", path=path, hint=hint)
 
     def urls(key: str) -> tuple[str, ...]:
         item = value.get(key) or ()
-        return (item,) if isinstance(item, str) else tuple(map(str, item))
+        items = (item,) if isinstance(item, str) else item
+        if not isinstance(items, list | tuple) or not all(_ADDRESS.fullmatch(str(url)) for url in items):
+            raise DefinitionError(f"pip: {key} is no address", path=path, hint=hint)
+        return tuple(items)
 
-    index = value.get("index-url")
+    index = urls("index-url")
     return PipConfig(
-        index_url=str(index) if index else None,
+        index_url=index[0] if index else None,
         extra_index_urls=urls("extra-index-url"),
         find_links=urls("find-links"),
     )

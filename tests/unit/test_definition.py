@@ -270,7 +270,7 @@ def test_unknown_base_names_the_nearest(tmp_path: Path) -> None:
     ("old", "new", "says"),
     [
         ("pkgs_dir: ", "cache_dir: ", "mine: unknown key"),
-        ("ref: kit\n", "", "mine.ref: is missing"),
+        ("  ref: kit\n", "", "mine.ref: is missing"),
         ('glibc: "2.36"', "glibc: 2.36", "mine.glibc: 2.36 without quotes"),
         ('glibc: "2.36"', "glibc: new", 'mine.glibc: "new" is not a version'),
         ("digest: null", "digest: sha256:beef", 'mine.digest: "sha256:beef" is not a digest'),

@@ -1,0 +1,141 @@
+"""Real engine, real builds: a project of its own for each test, served by the kit, on each image store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+import pytest
+import yaml
+
+from tests.kit.base import import_base
+from tests.kit.engine import ensure_engine, find_engine
+from tests.kit.errors import KitError
+from tests.kit.workspace import find_kit
+
+IMGBUILD = Path(sys.executable).with_name("imgbuild")
+CHANNEL = "https://conda.example.org/kit"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.docker)
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """A project folder, the engine that builds it, and the sources that serve it."""
+
+    root: Path
+    sources: Path
+    url: str
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def client(self) -> docker.DockerClient:
+        return docker.DockerClient(base_url=self.url, version="auto")
+
+    def define(self, name: str = "lab", **changes: object) -> None:
+        """Write images/NAME/image.yaml: one small cell without torch, with the changes."""
+        image = {
+            "name": name,
+            "base": "kit",
+            "channels": [CHANNEL],
+            "matrix": {"python": ["3.11"], "cuda": ["cpu"], "torch": "none"},
+            "conda": ["six"],
+        }
+        folder = self.root / "images" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "image.yaml").write_text(yaml.safe_dump(image | changes, sort_keys=False))
+
+    def add_step(self, command: str, *, first: bool = False) -> None:
+        """Give the project a Dockerfile template of its own: imgbuild's, with one more RUN, after the installation."""
+        shipped = Path(__file__).parents[2] / "templates" / "Dockerfile.j2"
+        folder = self.root / "templates"
+        folder.mkdir(exist_ok=True)
+        marker = "USER 0\n" if first else "WORKDIR /workspace\n"
+        text = shipped.read_text()
+        assert text.count(marker) == 1
+        (folder / "Dockerfile.j2").write_text(text.replace(marker, f"{marker}RUN {command}\n"))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(IMGBUILD), "--project", str(self.root), *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"DOCKER_HOST": self.url, "IMGBUILD_SOURCES": str(self.sources)} | self.env
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, env=self.environment)
+
+    def build(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run("build", "--all", "--progress", "plain", *arguments)
+
+    def shell(self, ref: str, script: str, **options: object) -> str:
+        """Return what a shell script prints in a container of the image."""
+        output = self.client.containers.run(
+            ref, ["sh", "-c", script], entrypoint="", remove=True, network_mode="none", **options
+        )
+        return str(output.decode())
+
+
+@pytest.fixture(scope="session")
+def kit() -> Path:
+    """The kit's folder, when `python -m tests.kit up` has made it."""
+    root = find_kit()
+    sources = root / "sources.yaml"
+    if not sources.is_file():
+        pytest.skip("the kit is not up: run `python -m tests.kit up`")
+    if not find_engine(root, "default").answers():
+        pytest.skip("no container engine answers")
+    return root
+
+
+@pytest.fixture
+def make_lab(kit: Path, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
+    """Make labs; the images that they tagged go away afterwards."""
+    labs: list[Lab] = []
+
+    def make(url: str) -> Lab:
+        lab = Lab(root=tmp_path / "project", sources=kit / "sources.yaml", url=url)
+        lab.env["XDG_CACHE_HOME"] = str(kit / "cache")
+        lab.root.mkdir(exist_ok=True)
+        labs.append(lab)
+        return lab
+
+    yield make
+    for lab in labs:
+        for definition in (lab.root / "images").glob("*"):
+            for image in lab.client.images.list(name=definition.name):
+                lab.client.images.remove(image.id, force=True)
+
+
+@pytest.fixture
+def lab(kit: Path, make_lab: Callable[..., Lab]) -> Lab:
+    """A lab on the machine's own engine."""
+    return make_lab(find_engine(kit, "default").url)
+
+
+@pytest.fixture
+def second_engine(kit: Path) -> str:
+    """The URL of the kit's second engine, which has the containerd image store."""
+    try:
+        engine = ensure_engine(kit, "containerd")
+        import_base(engine, kit)
+    except KitError as error:
+        pytest.skip(f"no second engine: {error}")
+    return engine.url
+
+
+@pytest.fixture(params=["machine", "containerd"])
+def any_lab(request: pytest.FixtureRequest, kit: Path, make_lab: Callable[..., Lab]) -> Lab:
+    """A lab on each engine: the machine's own, and the second with the containerd store."""
+    if request.param == "machine":
+        return make_lab(find_engine(kit, "default").url)
+    return make_lab(request.getfixturevalue("second_engine"))

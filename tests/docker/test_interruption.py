@@ -1,0 +1,125 @@
+"""Whatever ends a build early leaves no tag, and the next run finishes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kit.engine import ensure_engine, stop_engines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.docker.conftest import Lab
+
+REF = "lab:cpu-py311"
+
+
+@contextmanager
+def halfway(lab: Lab, marker: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a build whose last step sleeps, and hand it over once that step runs."""
+    lab.define()
+    lab.add_step(f"exec sleep {marker}")
+    process = subprocess.Popen(
+        lab.command("build", "--all", "--progress", "plain"),
+        env=lab.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: sleeps(marker), "the slow step to start")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def sleeps(marker: str) -> bool:
+    """Whether a process `sleep MARKER` runs on this machine, in whatever container."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes() == f"sleep\0{marker}\0".encode():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, f"waited two minutes for {what}"
+        time.sleep(0.1)
+
+
+def finish(lab: Lab) -> None:
+    """Build again without the slow step."""
+    assert not lab.client.images.list(name="lab")
+    (lab.root / "templates" / "Dockerfile.j2").unlink()
+    done = lab.build()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{REF}\n"
+
+
+def test_interrupt_stops_the_step_in_the_engine(lab: Lab) -> None:
+    with halfway(lab, "86401") as process:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "interrupted" in said
+        assert "Traceback" not in said
+        wait_for(lambda: not sleeps("86401"), "the engine to stop the step")
+    finish(lab)
+
+
+def test_killed_client_stops_the_step_in_the_engine(lab: Lab) -> None:
+    with halfway(lab, "86402") as process:
+        process.kill()
+        wait_for(lambda: not sleeps("86402"), "the engine to stop the step")
+    finish(lab)
+
+
+def test_engine_that_stops_is_said_and_the_next_run_finishes(
+    kit: Path, second_engine: str, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(second_engine)
+    with halfway(lab, "86403") as process:
+        assert stop_engines(kit) == ["engine (containerd)"]
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 7, said
+        assert "start the engine again and rerun" in said
+        assert "Traceback" not in said
+    assert ensure_engine(kit, "containerd").url == second_engine
+    finish(lab)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("echo something went wrong >&2 && exit 3", 8, r"something went wrong"),
+        ("echo junk > /opt/env/conda-meta/six-0-0.json", 9, r"conda-packages"),
+        (
+            "rm -r /opt/env/lib/python3.11/site-packages/six.py /opt/env/lib/python3.11/site-packages/pip",
+            9,
+            "pip-check",
+        ),
+        ("mkdir -p /root/.cache/pip && touch /root/.cache/pip/x", 9, r"no-caches: 1 files left: /root/.cache/pip/x"),
+    ],
+)
+def test_broken_image_gets_no_tag_and_the_old_one_keeps_it(lab: Lab, command: str, code: int, says: str) -> None:
+    lab.define()
+    assert lab.build().returncode == 0
+    before = lab.client.images.get(REF).id
+    lab.add_step(command)
+    done = lab.build()
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback (most recent call last)" not in done.stderr or code == 9
+    assert lab.client.images.get(REF).id == before
