@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from typing import TYPE_CHECKING
 
 from tests.kit.conda_package import PLACEHOLDER, Package, write_package
@@ -60,8 +59,7 @@ def compile_python(workspace: Workspace, python: str) -> Iterator[Path]:
 
 def pack_python(workspace: Workspace, python: str) -> Iterator[Path]:
     compiled = next((workspace.root / "python").glob(f"python-{python}.*.tar"))
-    with tarfile.open(compiled) as archive:
-        archive.extractall(workspace.scratch, filter="tar")
+    workspace.run("tar", "-xf", compiled)
     package = Package(
         name="python",
         version=compiled.stem.removeprefix("python-"),
