@@ -40,12 +40,12 @@ def make_index(workspace: Workspace) -> Iterator[Path]:
         return
     folder = workspace.channel / "whl" / "cpu" / "torch"
     wheel = download_wheel(workspace, f"torch=={version}", PYTHON, workspace.scratch / "wheels")
-    wheel = workspace.publish(wheel, folder / wheel.name)
+    wheel = workspace.publish(wheel, folder.parent / wheel.name)
     yield wheel
     with wheel.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     page = workspace.scratch / "index.html"
-    link = f'<a href="{wheel.name.replace("+", "%2B")}#sha256={digest}">{wheel.name}</a>'
+    link = f'<a href="../{wheel.name.replace("+", "%2B")}#sha256={digest}">{wheel.name}</a>'
     page.write_text(f"<!DOCTYPE html><title>torch</title>{link}\n", encoding="utf-8")
     yield workspace.publish(page, folder / "index.html")
 
