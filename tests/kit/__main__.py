@@ -1,4 +1,4 @@
-"""`python -m tests.kit`: up, down, status, engine."""
+"""`python -m tests.kit`: up, demo, down, status, engine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from builder.errors import ImgbuildError
 from tests.kit.base import BASE, IMAGE, import_base
 from tests.kit.channel import plan_index
 from tests.kit.cpython import SOURCE_SUITES, plan_python
+from tests.kit.demo import run_demo
 from tests.kit.engine import Store, ensure_engine, find_engine, stop_engines
 from tests.kit.errors import KitError
 from tests.kit.native import NATIVE
@@ -96,6 +97,9 @@ def parse_arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="make what is missing and start the server")
     up.add_argument("--python", action="append", choices=sorted(SOURCE_SUITES), help="default: 3.11")
+    demo = commands.add_parser("demo", help="up, then build the demo image")
+    demo.add_argument("--python", choices=sorted(SOURCE_SUITES), default="3.11")
+    demo.add_argument("--cuda", help="cpu or 12.6; default: cpu where pip has a CPU build of torch")
     commands.add_parser("down", help="stop what the kit started")
     commands.add_parser("status", help="say what is there")
     engine = commands.add_parser("engine", help="start an engine and print its URL")
@@ -110,6 +114,9 @@ def main() -> int:
         match arguments.command:
             case "up":
                 bring_up(root, tuple(dict.fromkeys(arguments.python or ["3.11"])))
+            case "demo":
+                bring_up(root, (arguments.python,))
+                run_demo(root, arguments.python, arguments.cuda)
             case "down":
                 take_down(root)
             case "status":
@@ -119,6 +126,9 @@ def main() -> int:
     except ImgbuildError as error:
         print(f"[kit] {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("\n[kit] interrupted; what is finished is kept", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -28,6 +29,9 @@ DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 PACKAGES = ("docker.io/sid", "containerd/sid", "docker-buildx/sid", "docker-cli/sid", "iptables")
 """What is installed: bookworm's own docker.io (20.10) is too old. sid's needs no newer glibc than bookworm has, and
 runc stays the release's own."""
+
+
+BRIDGE = "imgbuild-kit0"
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -156,13 +160,29 @@ def start_engine(root: Path, store: Store, engine: Engine) -> None:
             f"--exec-root={home / 'exec'}",
             "--containerd-namespace=imgbuild-kit",
             "--containerd-plugins-namespace=imgbuild-kit-plugins",
-            "--bridge=none",
+            f"--bridge={add_bridge(BRIDGE)}",
             "--iptables=false",
             "--ip6tables=false",
         ]
     log = home / "dockerd.log"
     pid = processes.start_detached(argv, log, os.environ)
     processes.wait_until(engine.answers, pid, log, "dockerd")
+
+
+def add_bridge(name: str) -> str:
+    """Return the name of a network bridge, which exists then.
+
+    The second engine needs one of its own: with `--bridge=none` dockerd removes `docker0`, the first engine's.
+    """
+    add = 0x89A0  # SIOCBRADDBR, linux/sockios.h
+    with socket.socket() as control:
+        try:
+            fcntl.ioctl(control, add, name.encode() + b"\0")
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise KitError(f"cannot add the network bridge {name}: {error.strerror}") from error
+    return name
 
 
 def stop_engines(root: Path) -> list[str]:
