@@ -100,14 +100,15 @@ def lock(
     check: bool,
 ) -> None:
     """Solve the packages of every cell and write imgbuild.lock beside each definition."""
-    from builder.locking import check_locks, find_stale, make_job, solve_locks
+    from builder.locking import check_locks, find_stale, make_job, read_locks, solve_locks
 
     project = _load(folder)
     cells = _select(project, images, python, cuda)
     if check:
         check_locks(project, cells)
         return
-    jobs = [make_job(project, cell) for cell in cells] if upgrade else [s.job for s in find_stale(project, cells)]
+    stale = find_stale(project, cells, read_locks(project, cells))
+    jobs = [make_job(project, cell) for cell in cells] if upgrade else [item.job for item in stale]
     if not jobs:
         click.echo("every lock is up to date", err=True)
         return
@@ -133,12 +134,13 @@ def lock(
 def render(folder: Path | None, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], out: Path) -> None:
     """Write the Dockerfile and context of each locked cell to OUT/CELL; `docker build` takes them as they are."""
     from builder.context import write_context
-    from builder.locking import make_job, require_environments
+    from builder.locking import find_environments, make_job, read_locks
     from builder.pipeline import render_cell
 
     project = _load(folder)
     cells = _select(project, images, python, cuda)
-    for cell, environment in zip(cells, require_environments(project, cells), strict=True):
+    environments = find_environments(project, cells, read_locks(project, cells))
+    for cell, environment in zip(cells, environments, strict=True):
         write_context(render_cell(project, make_job(project, cell), environment), out / cell.id)
         click.echo(out / cell.id)
 
@@ -165,7 +167,7 @@ def build(
     A cell whose lock is missing or stale is said and solved first.
     """
     from builder.engine import Engine
-    from builder.locking import find_stale, make_job, require_environments, solve_locks
+    from builder.locking import find_environments, find_stale, make_job, read_locks, solve_locks
     from builder.pipeline import build_cell
     from builder.progress import choose_progress
     from builder.sources import find_sources
@@ -174,7 +176,8 @@ def build(
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
     project = _load(folder)
     cells = _select(project, images, python, cuda)
-    stale = [] if locked else find_stale(project, cells)
+    locks = read_locks(project, cells)
+    stale = [] if locked else find_stale(project, cells, locks)
     found = find_sources(sources)
     with choose_progress(progress, found.redact) as drawn, Engine() as engine:
         if stale:
@@ -185,7 +188,9 @@ def build(
             _say_local_indexes(found, drawn)
             jobs = [item.job for item in stale]
             solve_locks(project, jobs, sources=found, upgrade=Upgrade(), report=drawn.stage)
-        for cell, environment in zip(cells, require_environments(project, cells), strict=True):
+            locks = read_locks(project, cells)
+        environments = find_environments(project, cells, locks)
+        for cell, environment in zip(cells, environments, strict=True):
             job = make_job(project, cell)
             image = build_cell(project, job, environment, engine=engine, sources=found, progress=drawn)
             drawn.done(_summarize(image))

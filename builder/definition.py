@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.compat import ALL_SOURCES, Source
 from builder.definition_packages import name_apt, name_conda, name_pip, needs_anaconda_terms
-from builder.definition_schema import BaseSchema, ImageSchema, check_document
+from builder.definition_schema import Base, ImageSchema, check_document
 from builder.definition_values import AUTO, TorchRequest, suggest
 from builder.definition_yaml import Document, quote, read_document
 from builder.errors import DefinitionError
@@ -55,26 +55,6 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """A base image and how to use the conda in it.
-
-    `conda` is the command; `create`, `install` and `clean` are its arguments in a RUN instruction, the first two with
-    the fields `{prefix}` and `{file}`, and `environment` the variables it runs with. `glibc` is what its system provides.
-    """
-
-    key: str
-    ref: str
-    digest: str | None
-    conda: str
-    create: str
-    install: str
-    clean: str
-    environment: tuple[tuple[str, str], ...] = ()
-    pkgs_dir: str
-    glibc: Version
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Draft:
     """One file as it was read, before anything is inherited."""
 
@@ -101,11 +81,7 @@ def load_definitions(images_dir: Path) -> tuple[Definition, ...]:
 def load_bases(path: Path) -> dict[str, Base]:
     """Return the base images of a bases.yaml by key. Raises DefinitionError."""
     document = read_document(path)
-    bases = {}
-    for key, value in document.data.items():
-        schema = check_document(BaseSchema, document, value, (key,))
-        bases[key] = Base(key=key, **dict(schema))
-    return bases
+    return {key: check_document(Base, document, value, (key,), key=key) for key, value in document.data.items()}
 
 
 def find_base(definition: Definition, bases: Mapping[str, Base]) -> Base:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from typing import TYPE_CHECKING
 
 from builder.definition_values import BadValueError, read_text
 from builder.definition_yaml import has_credentials, hide_credentials, quote
+
+if TYPE_CHECKING:
+    from builder.definition_yaml import Value
 
 _CONDA_SPEC = re.compile(
     r"(?:[A-Za-z0-9_./:-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)"
     r"(?: *[=<>!~]{1,3} *[\w*][=<>!~,|*+.\w -]*(?<=[\w*])| +[\d*][=<>!~,|*+.\w-]*(?: +[\w*.-]+)?|\[[^\[\]]+\])?"
 )
 _APT_SPEC = re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?(?:/[a-z0-9.-]+)?")
+_RELEASE = r" *(?:[=!]=|[<>]=?) *[0-9]+(?:\.[0-9]+)*"
+_PLAIN_PIP_SPEC = re.compile(rf"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:{_RELEASE}(?: *,{_RELEASE})*)?")
 _TORCH = {"torch", "pytorch", "libtorch", "pytorch-cpu", "pytorch-gpu", "pytorch-cuda", "pytorch-mutex", "cpuonly"}
 
 
-def read_channel(value: object) -> str:
+def read_channel(value: Value) -> str:
     """Return a conda channel: a name, or a URL without credentials."""
     text = _read_public(value, "a channel")
     if text == "nodefaults":
@@ -34,49 +37,38 @@ def needs_anaconda_terms(spec: str) -> bool:
     return channel == "defaults" or channel.startswith("pkgs/") or "//repo.anaconda.com/" in channel
 
 
-def read_conda_spec(value: object) -> str:
+def read_conda_spec(value: Value) -> str:
     """Return a conda package spec, such as `numpy`, `numpy>=1.26,<2` or `conda-forge::numpy=1.26`."""
     text = _read_public(value, "a package").strip()
     found = _CONDA_SPEC.fullmatch(text)
     if not found:
         raise BadValueError(f"{quote(text)} is not a conda package spec", 'write it like numpy, or "numpy>=1.26,<2"')
     if found["name"] != found["name"].lower():
-        raise BadValueError(
-            f"{quote(text)}: conda's names are lower case",
-            f"write {text.replace(found['name'], found['name'].lower())}",
-        )
-    if found["name"] in _TORCH:
-        raise BadValueError(
-            f"{found['name']} is listed as a package: torch comes from the matrix",
-            "remove it; say  torch: auto  under matrix:",
-        )
+        hint = f"write {text.replace(found['name'], found['name'].lower())}"
+        raise BadValueError(f"{quote(text)}: conda's names are lower case", hint)
+    _refuse_torch(found["name"])
     if found["name"] == "python":
-        raise BadValueError(
-            "python is listed as a package: it comes from the matrix", "remove it; list versions under matrix.python"
-        )
+        hint = "remove it; list versions under matrix.python"
+        raise BadValueError("python is listed as a package: it comes from the matrix", hint)
     return text
 
 
-def read_pip_spec(value: object) -> str:
+def read_pip_spec(value: Value) -> str:
     """Return a PEP 508 requirement, without credentials."""
     text = _read_public(value, "a package").strip()
     if text.startswith("-"):
-        raise BadValueError(
-            f"{quote(text)} is an option of pip", "list packages only; indexes are settings of the machine"
-        )
+        hint = "list packages only; indexes are settings of the machine"
+        raise BadValueError(f"{quote(text)} is an option of pip", hint)
     try:
-        name = canonicalize_name(Requirement(text).name)
-    except InvalidRequirement:
+        name = name_pip(text).partition(";")[0]
+    except ValueError:
         hint = f"write  name @ {hide_credentials(text)}" if "://" in text else 'write it like tqdm, or "tqdm>=4.66"'
         raise BadValueError(f"{quote(text)} is not a pip requirement", hint) from None
-    if name in _TORCH:
-        raise BadValueError(
-            f"{name} is listed as a package: torch comes from the matrix", "remove it; say  torch: auto  under matrix:"
-        )
+    _refuse_torch(name)
     return text
 
 
-def read_apt_spec(value: object) -> str:
+def read_apt_spec(value: Value) -> str:
     """Return a Debian package, with an optional `:arch`, `=version` or `/release`."""
     text = read_text(value)
     if not _APT_SPEC.fullmatch(text):
@@ -90,7 +82,16 @@ def name_conda(spec: str) -> str:
 
 
 def name_pip(spec: str) -> str:
-    """Return the normalized name in a pip requirement, with its marker: both sides of a marker may be listed."""
+    """Return the normalized name in a pip requirement, with its marker: both sides of a marker may be listed.
+
+    Raises ValueError when it is none. Plain requirements, most of all there are, are told without packaging's
+    parser: to import it takes as long as everything else that reads a project.
+    """
+    if found := _PLAIN_PIP_SPEC.fullmatch(spec):
+        return re.sub(r"[-_.]+", "-", found["name"]).lower()  # packaging.python.org, "Names and normalization"
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
     requirement = Requirement(spec)
     return canonicalize_name(requirement.name) + (f";{requirement.marker}" if requirement.marker else "")
 
@@ -100,10 +101,15 @@ def name_apt(spec: str) -> str:
     return re.split(r"[:=/]", spec, maxsplit=1)[0]
 
 
-def _read_public(value: object, what: str) -> str:
+def _refuse_torch(name: str) -> None:
+    if name in _TORCH:
+        hint = "remove it; say  torch: auto  under matrix:"
+        raise BadValueError(f"{name} is listed as a package: torch comes from the matrix", hint)
+
+
+def _read_public(value: Value, what: str) -> str:
     text = read_text(value)
     if has_credentials(text):
-        raise BadValueError(
-            f"{what} carries credentials in its URL", "remove them; credentials are settings of the machine (netrc)"
-        )
+        hint = "remove them; credentials are settings of the machine (netrc)"
+        raise BadValueError(f"{what} carries credentials in its URL", hint)
     return text

@@ -1,25 +1,14 @@
-"""What a definition and a base may say in YAML: pydantic models, and pydantic's complaints turned into ours.
+"""What a definition and a base may say in YAML: one frozen dataclass each, whose fields know how their value is read.
 
-Fields that may be left out (an image can inherit them) are None then; a key without a value is an error.
+A field that may be left out (an image can inherit it) has a default; a key without a value is an error all the same.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
-from packaging.version import Version
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
-
-from builder.compat import Source
 from builder.definition_packages import (
     name_apt,
     name_conda,
@@ -30,129 +19,144 @@ from builder.definition_packages import (
     read_pip_spec,
 )
 from builder.definition_values import (
+    BadKeyError,
     BadValueError,
+    BadValuesError,
     TorchRequest,
     read_arch,
     read_command,
     read_cuda,
     read_digest,
+    read_each,
     read_env,
     read_flag,
-    read_list,
+    read_items,
     read_name,
     read_python,
     read_source,
     read_text,
     read_torch,
     read_version,
-    refuse_repeats,
     suggest,
 )
 from builder.definition_yaml import Document, Location, Value, quote
 from builder.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    from collections.abc import Callable
+
+    from packaging.version import Version
+
+    from builder.compat import Source
 
 MAX_LISTED = 6
 """How many errors of one file are told at once: they and their hints should fit on a screen."""
 
-Text = Annotated[str, PlainValidator(read_text)]
-Name = Annotated[str, PlainValidator(read_name)]
-Flag = Annotated[bool, PlainValidator(read_flag)]
-Items = BeforeValidator(read_list)
-Once = AfterValidator(refuse_repeats(lambda item: item))
-
-Pythons = Annotated[tuple[Annotated[Version, PlainValidator(read_python)], ...], Items, Once]
-Cudas = Annotated[tuple[Annotated[Version | None, PlainValidator(read_cuda)], ...], Items, Once]
-Sources = Annotated[tuple[Annotated[Source, PlainValidator(read_source)], ...], Items, Once]
-Channels = Annotated[tuple[Annotated[str, PlainValidator(read_channel)], ...], Items, Once]
-Arches = Annotated[tuple[Annotated[str, PlainValidator(read_arch)], ...], Items, Once]
-CondaSpecs = Annotated[
-    tuple[Annotated[str, PlainValidator(read_conda_spec)], ...], Items, AfterValidator(refuse_repeats(name_conda))
-]
-PipSpecs = Annotated[
-    tuple[Annotated[str, PlainValidator(read_pip_spec)], ...], Items, AfterValidator(refuse_repeats(name_pip))
-]
-AptSpecs = Annotated[
-    tuple[Annotated[str, PlainValidator(read_apt_spec)], ...], Items, AfterValidator(refuse_repeats(name_apt))
-]
+Schema = TypeVar("Schema")
+Read = TypeVar("Read")
+Default = TypeVar("Default")
 
 
-class _Strict(BaseModel):
-    may_be_null: ClassVar[tuple[str, ...]] = ()
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    @classmethod
-    def list_keys(cls) -> list[str]:
-        """Return the keys that YAML may have here."""
-        return [field.alias or name for name, field in cls.model_fields.items()]
-
-    @model_validator(mode="before")
-    @classmethod
-    def refuse_empty(cls, value: object) -> object:
-        """Return the value when no key of it is empty: only a key that is left out means the default."""
-        if not isinstance(value, dict):
-            raise BadValueError("is not a mapping", "write  key: value  lines under it")
-        for key in cls.list_keys():
-            if key in value and value[key] is None and key not in cls.may_be_null:
-                raise BadValueError("has no value", "write one, or remove the line", (key,))
-        return value
+def required(read: Callable[[Value], Read]) -> Read:
+    """Return a field whose key must be there."""
+    value: Read = field(metadata={"read": read})
+    return value
 
 
-class MatrixSchema(_Strict):
+def optional(
+    read: Callable[[Value], Read], *, default: Default, key: str | None = None, null: bool = False
+) -> Read | Default:
+    """Return a field whose key may be left out; `key` is its name in YAML, `null` lets it have no value."""
+    return field(default=default, metadata={"read": read, "key": key, "null": null})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(required, optional))
+def schema(cls: type[Schema]) -> type[Schema]:
+    """Return the class as a frozen dataclass; its fields without a reader are not in YAML, the caller gives them."""
+    return dataclass(frozen=True, slots=True, kw_only=True)(cls)
+
+
+def _read_mapping(cls: type[Schema], value: Value, **given: str) -> Schema:
+    """Return a mapping as a schema. Raises BadValuesError."""
+    if not isinstance(value, dict):
+        raise BadValueError("is not a mapping", "write  key: value  lines under it")
+    known = _list_keys(cls)
+    absent = [key for key, at in known.items() if key not in value and at.default is MISSING]
+
+    def read_key(key: str, part: Value) -> tuple[str, Any]:
+        if key in absent:
+            raise BadValueError("is missing", f"add  {key}: …")
+        if key not in known:
+            raise BadKeyError(f"unknown key {quote(key)}", _suggest_key(cls, key))
+        if part is not None:
+            return known[key].name, known[key].metadata["read"](part)
+        if not known[key].metadata.get("null"):
+            raise BadValueError("has no value", "write one, or remove the line")
+        return known[key].name, None
+
+    return cls(**given, **dict(read_each(read_key, (value | dict.fromkeys(absent)).items())))
+
+
+def _list_keys(cls: type) -> dict[str, Field[Any]]:
+    """Return the fields that YAML may have here, by key."""
+    return {at.metadata.get("key") or at.name: at for at in fields(cls) if at.metadata}
+
+
+@schema
+class MatrixSchema:
     """The axes: every cell of the image is one Python on one CUDA, with the torch that fits."""
 
-    python: Pythons | None = None
-    cuda: Cudas | None = None
-    torch: Annotated[TorchRequest, PlainValidator(read_torch)] | None = None
+    python: tuple[Version, ...] | None = optional(read_items(read_python), default=None)
+    cuda: tuple[Version | None, ...] | None = optional(read_items(read_cuda), default=None)
+    torch: TorchRequest | None = optional(read_torch, default=None)
 
 
-class ImageSchema(_Strict):
+@schema
+class ImageSchema:
     """images/<name>/image.yaml."""
 
-    name: Name
-    extends: Name | None = None
-    base: Text | None = None
-    matrix: MatrixSchema = Field(default_factory=MatrixSchema)
-    channels: Channels | None = None
-    accept_anaconda_terms: Annotated[Flag | None, Field(alias="accept-anaconda-terms")] = None
-    torch_source: Annotated[Sources | None, Field(alias="torch-source")] = None
-    arches: Arches | None = None
-    conda: CondaSpecs = ()
-    pip: PipSpecs = ()
-    apt: AptSpecs = ()
-    env: Annotated[tuple[tuple[str, str], ...], PlainValidator(read_env)] = ()
+    name: str = required(read_name)
+    extends: str | None = optional(read_name, default=None)
+    base: str | None = optional(read_text, default=None)
+    matrix: MatrixSchema = optional(partial(_read_mapping, MatrixSchema), default=MatrixSchema())
+    channels: tuple[str, ...] | None = optional(read_items(read_channel), default=None)
+    accept_anaconda_terms: bool | None = optional(read_flag, default=None, key="accept-anaconda-terms")
+    torch_source: tuple[Source, ...] | None = optional(read_items(read_source), default=None, key="torch-source")
+    arches: tuple[str, ...] | None = optional(read_items(read_arch), default=None)
+    conda: tuple[str, ...] = optional(read_items(read_conda_spec, name_conda), default=())
+    pip: tuple[str, ...] = optional(read_items(read_pip_spec, name_pip), default=())
+    apt: tuple[str, ...] = optional(read_items(read_apt_spec, name_apt), default=())
+    env: tuple[tuple[str, str], ...] = optional(read_env, default=())
 
 
-class BaseSchema(_Strict):
-    """One base image of images/bases.yaml."""
+@schema
+class Base:
+    """A base image of images/bases.yaml, and how to use the conda in it.
 
-    may_be_null = ("digest",)
+    `conda` is the command; `create`, `install` and `clean` are its arguments in a RUN instruction, the first two with
+    the fields `{prefix}` and `{file}`, and `environment` the variables it runs with; `glibc` is what its system has.
+    """
 
-    ref: Text
-    digest: Annotated[str, PlainValidator(read_digest)] | None = None
-    conda: Text
-    create: Annotated[str, PlainValidator(read_command)]
-    install: Annotated[str, PlainValidator(read_command)]
-    clean: Text
-    environment: Annotated[tuple[tuple[str, str], ...], PlainValidator(read_env)] = ()
-    pkgs_dir: Text
-    glibc: Annotated[Version, PlainValidator(read_version)]
+    key: str
+    ref: str = required(read_text)
+    digest: str | None = optional(read_digest, default=None, null=True)
+    conda: str = required(read_text)
+    create: str = required(read_command)
+    install: str = required(read_command)
+    clean: str = required(read_text)
+    environment: tuple[tuple[str, str], ...] = optional(read_env, default=())
+    pkgs_dir: str = required(read_text)
+    glibc: Version = required(read_version)
 
 
-Schema = TypeVar("Schema", bound=_Strict)
-
-
-def check_document(schema: type[Schema], document: Document, value: Value, location: Location = ()) -> Schema:
+def check_document(
+    cls: type[Schema], document: Document, value: Value, location: Location = (), **given: str
+) -> Schema:
     """Return the value at a location of a document as a schema. Raises DefinitionError with every fault in it."""
     try:
-        return schema.model_validate(value)
-    except ValidationError as failure:
-        raise join_errors(
-            [_explain(schema, document, location, error) for error in failure.errors(include_url=False)]
-        ) from None
+        return _read_mapping(cls, value, **given)
+    except BadValuesError as error:
+        raise join_errors([_locate(document, location, fault) for fault in error.faults]) from None
 
 
 def join_errors(errors: list[DefinitionError]) -> DefinitionError:
@@ -168,35 +172,18 @@ def join_errors(errors: list[DefinitionError]) -> DefinitionError:
     return DefinitionError(text.removeprefix(where), hint=last.hint, path=first.path, line=first.line)
 
 
-def _explain(schema: type[_Strict], document: Document, start: Location, error: ErrorDetails) -> DefinitionError:
-    """Return a complaint of pydantic's as ours: where, what, and what to write."""
-    location: Location = (*start, *error["loc"])
-    match error["type"]:
-        case "value_error":
-            cause = error["ctx"]["error"]
-            location += cause.at
-            message, hint = cause.message, cause.hint
-        case "extra_forbidden":
-            message = _prefix(location[:-1], f"unknown key {quote(str(location[-1]))}")
-            return document.refuse(location, message, _suggest_key(schema, error["loc"]))
-        case "missing":
-            message, hint = "is missing", f"add  {location[-1]}: …"
-        case _:
-            message, hint = error["msg"], "see the definition's reference in the README"
-    return document.refuse(location, _prefix(location, message), hint)
+def _locate(document: Document, start: Location, fault: BadValueError) -> DefinitionError:
+    """Return a fault with its line and the keys that lead to its place: `matrix.python: …`."""
+    location = start + fault.at
+    place = location[:-1] if isinstance(fault, BadKeyError) else location
+    keys = ".".join(key for key in place if isinstance(key, str))
+    return document.refuse(location, f"{keys}: {fault.message}" if keys else fault.message, fault.hint)
 
 
-def _prefix(location: Location, message: str) -> str:
-    """Return the message with the keys that lead to its place: `matrix.python: …`."""
-    keys = ".".join(key for key in location if isinstance(key, str))
-    return f"{keys}: {message}" if keys else message
-
-
-def _suggest_key(schema: type[_Strict], location: Location) -> str:
+def _suggest_key(cls: type, key: str) -> str:
     """Return a hint for an unknown key: where it belongs if another level has it, else the nearest known key."""
-    key, top, axes = str(location[-1]), ImageSchema.list_keys(), MatrixSchema.list_keys()
-    if len(location) == 1 and schema is ImageSchema and key in axes:
+    if cls is ImageSchema and key in _list_keys(MatrixSchema):
         return f"{key}: belongs under matrix:"
-    if len(location) == 2 and key in top:
+    if cls is MatrixSchema and key in _list_keys(ImageSchema):
         return f"{key}: belongs at the top level, not under matrix:"
-    return suggest(key, axes if len(location) == 2 else schema.list_keys())
+    return suggest(key, _list_keys(cls))

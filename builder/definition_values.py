@@ -1,22 +1,25 @@
 """Read one value of a definition: a Python, a CUDA, a variable; or say what is wrong with it and what to write.
 
-Every reader takes a value as it stands in the YAML file and raises `BadValueError`, whose hint is the correction.
+Every reader takes a value as it stands in the YAML file and raises `BadValueError`, whose hint is the correction;
+a reader of a list or mapping raises `BadValuesError` with the faults of all its parts.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from packaging.version import InvalidVersion, Version
 
 from builder.compat import Source
-from builder.definition_yaml import Location, Unquoted, has_credentials, quote
+from builder.definition_yaml import Location, Unquoted, Value, has_credentials, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+Key = TypeVar("Key", bound=str | int)
+Item = TypeVar("Item")
 
 _KINDS = {"float": "a number", "int": "a number", "bool": "true or false", "timestamp": "a date"}
 _MINOR = r"3\.(?:0|[1-9]\d?)"
@@ -26,14 +29,26 @@ _SECRET = re.compile(
 )
 
 
-class BadValueError(ValueError):
-    """A value that a definition cannot hold; `at` leads from the value that was read to the part that is wrong."""
+class BadValuesError(ValueError):
+    """Everything that is wrong with one value: a fault for each part of it that a definition cannot hold."""
+
+    def __init__(self, faults: Iterable[BadValueError]) -> None:
+        super().__init__()
+        self.faults = tuple(faults)
+
+
+class BadValueError(BadValuesError):
+    """One fault; `at` leads from the value that was read to the part that is wrong."""
 
     def __init__(self, message: str, hint: str, at: Location = ()) -> None:
-        super().__init__(message)
+        super().__init__([self])
         self.message = message
         self.hint = hint
         self.at = at
+
+
+class BadKeyError(BadValueError):
+    """A fault of a key, whatever its value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +68,7 @@ AUTO = TorchRequest()
 """The newest torch that each cell allows."""
 
 
-def read_text(value: object) -> str:
+def read_text(value: Value) -> str:
     """Return text that was written as text."""
     match value:
         case str() if value.strip():
@@ -66,13 +81,42 @@ def read_text(value: object) -> str:
         case list():
             raise BadValueError("is a list where one value belongs", "write one value")
         case _:
-            raise BadValueError(
-                "is a mapping where one value belongs", "write one value; quote it when it holds a colon"
-            )
+            hint = "write one value; quote it when it holds a colon"
+            raise BadValueError("is a mapping where one value belongs", hint)
 
 
-def read_list(value: object) -> object:
-    """Return a list with something in it; its items are not read."""
+def read_each(read: Callable[[Key, Value], Item], parts: Iterable[tuple[Key, Value]]) -> tuple[Item, ...]:
+    """Return what `read` makes of every part of a value. Raises BadValuesError with the faults of all parts."""
+    items, faults = [], []
+    for key, part in parts:
+        try:
+            items.append(read(key, part))
+        except BadValuesError as error:
+            for fault in error.faults:
+                fault.at = (key, *fault.at)
+                faults.append(fault)
+    if faults:
+        raise BadValuesError(faults)
+    return tuple(items)
+
+
+def read_items(
+    read: Callable[[Value], Item], name: Callable[[Item], str] = str
+) -> Callable[[Value], tuple[Item, ...]]:
+    """Return a reader of a list with something in it, no two items of which have the same name."""
+
+    def read_list(value: Value) -> tuple[Item, ...]:
+        items = read_each(lambda _, item: read(item), enumerate(_check_list(value)))
+        seen: dict[str, int] = {}
+        for index, item in enumerate(items):
+            if seen.setdefault(name(item), index) != index:
+                raise BadValueError(f"{quote(str(item or 'cpu'))} is listed twice", "keep one of the two", (index,))
+        return items
+
+    return read_list
+
+
+def _check_list(value: Value) -> list[Value]:
     match value:
         case [_, *_]:
             return value
@@ -86,24 +130,23 @@ def read_list(value: object) -> object:
             raise BadValueError("is one value where a list belongs", f"write [{quote(str(value))}]")
 
 
-def read_flag(value: object) -> bool:
+def read_flag(value: Value) -> bool:
     """Return true or false."""
     if isinstance(value, Unquoted) and value.kind == "bool":
         return value.text.lower() in {"true", "yes", "on"}
     raise BadValueError("is neither true nor false", "write true or false, without quotes")
 
 
-def read_name(value: object) -> str:
+def read_name(value: Value) -> str:
     """Return an image's name, which becomes part of a ref."""
     text = read_text(value)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", text):
-        raise BadValueError(
-            f"{quote(text)} cannot name an image", "use a-z, 0-9 and . _ - after a first letter or digit"
-        )
+        hint = "use a-z, 0-9 and . _ - after a first letter or digit"
+        raise BadValueError(f"{quote(text)} cannot name an image", hint)
     return text
 
 
-def read_python(value: object) -> Version:
+def read_python(value: Value) -> Version:
     """Return a Python minor version."""
     text = read_text(value)
     if re.fullmatch(_MINOR, text):
@@ -117,7 +160,7 @@ def read_python(value: object) -> Version:
     raise BadValueError(f"{quote(text)} is not a Python minor version", 'write one such as "3.10"')
 
 
-def read_cuda(value: object) -> Version | None:
+def read_cuda(value: Value) -> Version | None:
     """Return a CUDA major.minor version, or None for cpu."""
     if value is None:
         raise BadValueError("has an empty item", 'write cpu, or a CUDA version such as "11.8"')
@@ -135,22 +178,24 @@ def read_cuda(value: object) -> Version | None:
     raise BadValueError(f"{quote(text)} is not a CUDA version", 'write major.minor such as "11.8", or cpu')
 
 
-def read_torch(value: object) -> TorchRequest:
+def read_torch(value: Value) -> TorchRequest:
     """Return what `torch:` asks for: auto, none, a release, or a mapping from CUDA to auto or a release."""
     if not isinstance(value, dict):
         return TorchRequest(wanted=value != "none", version=None if value == "none" else _read_release(value))
     if not value:
         raise BadValueError("is an empty mapping", "write auto, none, or a release such as 2.7.1 in quotes")
-    per_cuda = []
-    for key, release in value.items():
-        try:
-            per_cuda.append((read_cuda(key), _read_release(release)))
-        except BadValueError as error:
-            raise BadValueError(error.message, error.hint, (key,)) from None
-    return TorchRequest(per_cuda=tuple(per_cuda))
+    return TorchRequest(per_cuda=read_each(_read_pin, value.items()))
 
 
-def _read_release(value: object) -> Version | None:
+def _read_pin(key: str, value: Value) -> tuple[Version | None, Version | None]:
+    try:
+        cuda = read_cuda(key)
+    except BadValueError as error:
+        raise BadKeyError(error.message, error.hint) from None
+    return cuda, _read_release(value)
+
+
+def _read_release(value: Value) -> Version | None:
     if value is None:
         raise BadValueError("has no value", 'write auto, none, or a release such as "2.7.1"')
     text = read_text(value)
@@ -159,72 +204,54 @@ def _read_release(value: object) -> Version | None:
     if re.fullmatch(r"\d+\.\d+\.\d+", text):
         return Version(text)
     if found := re.match(r"(\d+\.\d+\.\d+)", text):
-        raise BadValueError(
-            f"{quote(text)} is not a plain release of torch", f'write "{found[1]}"; matrix.cuda says the rest'
-        )
+        hint = f'write "{found[1]}"; matrix.cuda says the rest'
+        raise BadValueError(f"{quote(text)} is not a plain release of torch", hint)
+    hint = 'write all three numbers, such as "2.7.1", or auto'
     if text.lower() in {"auto", "latest", "newest", "*"}:
-        raise BadValueError(
-            f"{quote(text)} is not a release of torch", "write auto for the newest that each cell allows"
-        )
-    if text.lower() in {"none", "false", "no"}:
-        raise BadValueError(f"{quote(text)} is not a release of torch", "write none for an image without torch")
-    raise BadValueError(
-        f"{quote(text)} is not a release of torch", 'write all three numbers, such as "2.7.1", or auto'
-    )
+        hint = "write auto for the newest that each cell allows"
+    elif text.lower() in {"none", "false", "no"}:
+        hint = "write none for an image without torch"
+    raise BadValueError(f"{quote(text)} is not a release of torch", hint)
 
 
-def read_source(value: object) -> Source:
+def read_source(value: Value) -> Source:
     """Return one of the places that torch can come from."""
-    return Source(read_choice(read_text(value), tuple(Source), "a source of torch"))
-
-
-def read_choice(text: str, choices: Iterable[str], what: str) -> str:
-    """Return the text when it is one of the choices; what it should be (`what`) is part of the message."""
-    names = sorted(choices)
-    if text in names:
-        return text
-    raise BadValueError(f"{quote(text)} is not {what}", suggest(text, names))
+    text = read_text(value)
+    try:
+        return Source(text)
+    except ValueError:
+        raise BadValueError(f"{quote(text)} is not a source of torch", suggest(text, Source)) from None
 
 
 def suggest(text: str, names: Iterable[str]) -> str:
     """Return a hint that names the nearest of the possible words, or all of them."""
+    from difflib import get_close_matches  # takes 4 ms to import, and few files are wrong
+
     names = sorted(names)
     close = get_close_matches(text, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"there is {', '.join(names) or 'none'}"
 
 
-def refuse_repeats(name: Callable[[object], object]) -> Callable[[tuple[object, ...]], tuple[object, ...]]:
-    """Return a reader that lets a list through when no two items have the same name."""
-
-    def read(items: tuple[object, ...]) -> tuple[object, ...]:
-        seen: dict[object, int] = {}
-        for index, item in enumerate(items):
-            if seen.setdefault(name(item), index) != index:
-                raise BadValueError(f"{quote(str(item or 'cpu'))} is listed twice", "keep one of the two", (index,))
-        return items
-
-    return read
-
-
-def read_env(value: object) -> tuple[tuple[str, str], ...]:
+def read_env(value: Value) -> tuple[tuple[str, str], ...]:
     """Return plain environment variables, sorted by name; a secret has no place in an image."""
     if not isinstance(value, dict) or not value:
         raise BadValueError("is not a mapping of names to values", "write  NAME: value  lines")
-    pairs = []
-    for key, item in value.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-            raise BadValueError(f"{quote(key)} cannot name a variable", "use letters, digits and _", (key,))
-        text = item.text if isinstance(item, Unquoted) else item
-        if _SECRET.search(key) or (isinstance(text, str) and has_credentials(text)):
-            hint = "remove it: everyone who pulls the image could read it; pass it to docker run --env"
-            raise BadValueError(f"{key} looks like a secret", hint, (key,))
-        if not isinstance(text, str) or "\n" in text:
-            raise BadValueError(f"{key} is not one line of text", 'write one line; for an empty value, ""', (key,))
-        pairs.append((key, text))
-    return tuple(sorted(pairs))
+    return tuple(sorted(read_each(_read_variable, value.items())))
 
 
-def read_arch(value: object) -> str:
+def _read_variable(name: str, value: Value) -> tuple[str, str]:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise BadKeyError(f"{quote(name)} cannot name a variable", "use letters, digits and _")
+    text = value.text if isinstance(value, Unquoted) else value
+    if _SECRET.search(name) or (isinstance(text, str) and has_credentials(text)):
+        hint = "remove it: everyone who pulls the image could read it; pass it to docker run --env"
+        raise BadKeyError(f"{name} looks like a secret", hint)
+    if not isinstance(text, str) or "\n" in text:
+        raise BadValueError("is not one line of text", 'write one line; for an empty value, ""')
+    return name, text
+
+
+def read_arch(value: Value) -> str:
     """Return a GPU architecture such as `sm_80`."""
     text = read_text(value)
     if re.fullmatch(r"sm_\d{2,3}[af]?", text):
@@ -234,7 +261,7 @@ def read_arch(value: object) -> str:
     raise BadValueError(f"{quote(text)} is not a GPU architecture", hint)
 
 
-def read_digest(value: object) -> str:
+def read_digest(value: Value) -> str:
     """Return an image digest."""
     text = read_text(value)
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
@@ -242,7 +269,7 @@ def read_digest(value: object) -> str:
     return text
 
 
-def read_version(value: object) -> Version:
+def read_version(value: Value) -> Version:
     """Return any version."""
     text = read_text(value)
     try:
@@ -251,7 +278,7 @@ def read_version(value: object) -> Version:
         raise BadValueError(f"{quote(text)} is not a version", 'write one such as "2.41"') from None
 
 
-def read_command(value: object) -> str:
+def read_command(value: Value) -> str:
     """Return the arguments that make conda install a list of packages into a prefix."""
     text = read_text(value)
     for field in ("{prefix}", "{file}"):

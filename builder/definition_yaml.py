@@ -151,20 +151,20 @@ class _Builder:
             raise self.refuse(root, "holds nothing", hint)
         if not isinstance(root, yaml.MappingStartEvent):
             raise self.refuse(root, "is not a mapping of keys to values", hint)
-        value = self.build_node(root, events, ())
+        self.lines[()] = _line_of(root)
+        self.check_plain(root)
+        value = self.build_mapping(events, ())
         next(events)
         if not isinstance(extra := next(events), yaml.StreamEndEvent):
             raise self.refuse(extra, "a second YAML document starts here", "keep one document in a file, without ---")
-        assert isinstance(value, dict)
         return value
 
     def build_node(self, event: yaml.Event, events: Iterator[yaml.Event], location: Location) -> Value:
         self.lines.setdefault(location, _line_of(event))
         self.check_plain(event)
         if len(location) > MAX_DEPTH:
-            raise self.refuse(
-                event, "lists or mappings are nested too deep", "a definition needs three levels at most"
-            )
+            hint = "a definition needs three levels at most"
+            raise self.refuse(event, "lists or mappings are nested too deep", hint)
         match event:
             case yaml.ScalarEvent():
                 return self.build_scalar(event)
@@ -195,9 +195,8 @@ class _Builder:
             key = self.build_key(event)
             if key in values:
                 first = self.lines[(*location, key)]
-                raise self.refuse(
-                    event, f"the key {quote(key)} is given twice (first in line {first})", "keep one of them"
-                )
+                hint = "keep one of them"
+                raise self.refuse(event, f"the key {quote(key)} is given twice (first in line {first})", hint)
             self.lines[(*location, key)] = _line_of(event)
             values[key] = self.build_node(next(events), events, (*location, key))
         return values
@@ -210,17 +209,15 @@ class _Builder:
             case str(key):
                 return key
             case Unquoted(text=text, kind="merge"):
-                raise self.refuse(
-                    event, f"the merge key {text} is not supported", "write the keys out, or use extends:"
-                )
+                hint = "write the keys out, or use extends:"
+                raise self.refuse(event, f"the merge key {text} is not supported", hint)
             case _:
                 raise self.refuse(event, f"the key {event.value} is not text to YAML", f'write "{event.value}":')
 
     def check_plain(self, event: yaml.Event) -> None:
         if getattr(event, "anchor", None):
-            raise self.refuse(
-                event, "YAML anchors and aliases are not supported", "write the value out, or use extends:"
-            )
+            hint = "write the value out, or use extends:"
+            raise self.refuse(event, "YAML anchors and aliases are not supported", hint)
         if tag := getattr(event, "tag", None):
             raise self.refuse(event, f"the YAML tag {quote(tag)} is not supported", "write the plain value")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ MIN_API = (1, 42)
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = ("docker.io", "registry-1.docker.io", "index.docker.io")
+
+_STEP_FAILED = re.compile(r'^process ".*" did not complete successfully: (?:exit code: )?(.*)$', re.DOTALL)
 
 _HINT_START = "start it (for example `sudo systemctl start docker`), or point DOCKER_HOST at the engine to use."
 _HINT_PERMISSION = "add yourself to the `docker` group and log in again, or run as a user who may use the socket."
@@ -188,7 +191,8 @@ def _explain_failure(message: str) -> BuildError | EngineError:
         return EngineError(f"the engine's disk is full: {text}", hint=_HINT_DISK)
     if "context canceled" in text or "graceful stop" in text or "Unavailable" in text:
         return EngineError(f"the engine stopped the build: {text}", hint=_HINT_RERUN)
-    return BuildError(text)
+    step = _STEP_FAILED.search(text)
+    return BuildError(f"exit code {step[1]}" if step else text)
 
 
 def _explain_connection(error: BaseException) -> EngineError:

@@ -8,6 +8,9 @@ is the first cell again.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -97,8 +100,12 @@ class Lock:
         return Lock(environments=tuple(known[name] for name in names if name in known))
 
 
-def read_lock(path: Path) -> Lock:
-    """Return the lock in a file, an empty one if there is no such file. Raises LockError for anything else."""
+def read_lock(path: Path, cache: Path | None = None) -> Lock:
+    """Return the lock in a file, an empty one if there is no such file. Raises LockError for anything else.
+
+    Parsing YAML is most of the time that an up-to-date build takes, so with a `cache` folder the parsed text is kept
+    there as JSON, under the digest of the text.
+    """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -106,7 +113,7 @@ def read_lock(path: Path) -> Lock:
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", path=path) from error
     try:
-        data = yaml.load(text, Loader=yaml.CSafeLoader)
+        data = _load_cached(text, cache) if cache else _load(text)
         if data["version"] != VERSION:
             raise LockError(f"lock version {data['version']}; this imgbuild reads {VERSION}", path=path, hint=_HINT)
         return _parse(data)
@@ -117,17 +124,36 @@ def read_lock(path: Path) -> Lock:
         raise LockError(f"not a lock that imgbuild wrote ({error!r})", path=path, hint=_HINT) from error
 
 
-def write_lock(lock: Lock, path: Path) -> None:
-    """Write a lock: all of it or nothing, the same bytes for the same packages. Raises LockError."""
-    text = _HEADER + dump_lock(lock)
+def _load(text: bytes) -> Any:
+    return yaml.load(text, Loader=yaml.CSafeLoader)
+
+
+def _load_cached(text: bytes, cache: Path) -> Any:
+    path = cache / "locks" / f"{hashlib.sha256(text).hexdigest()}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_bytes())
+    data = _load(text)
+    with contextlib.suppress(OSError, TypeError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, json.dumps(data))
+    return data
+
+
+def _write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
-    except OSError as error:
-        raise LockError(f"cannot be written: {error.strerror}", path=path) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """Write a lock: all of it or nothing, the same bytes for the same packages. Raises LockError."""
+    try:
+        _write_whole(path, _HEADER + dump_lock(lock))
+    except OSError as error:
+        raise LockError(f"cannot be written: {error.strerror}", path=path) from error
 
 
 def dump_lock(lock: Lock) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from builder.project import Project
     from builder.solve import Upgrade
     from builder.sources import Sources
+
+
+Locks = Mapping[str, Lock]
+"""The lock of each image, by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +44,13 @@ def make_job(project: Project, cell: Cell) -> Job:
     return Job(cell=cell, definition=project.definition(cell.image), base=project.base(cell.image))
 
 
-def find_stale(project: Project, cells: Sequence[Cell]) -> list[Stale]:
-    """Return the cells whose lock is missing or was solved from other inputs, in order. Raises LockError."""
-    locks = {image: read_lock(project.lock_path(image)) for image in {cell.image for cell in cells}}
+def read_locks(project: Project, cells: Sequence[Cell]) -> Locks:
+    """Return the lock of every image that the cells belong to. Raises LockError."""
+    return {image: read_lock(project.lock_path(image), cache_dir()) for image in {cell.image for cell in cells}}
+
+
+def find_stale(project: Project, cells: Sequence[Cell], locks: Locks) -> list[Stale]:
+    """Return the cells whose lock is missing or was solved from other inputs, in order."""
     stale = []
     for cell in cells:
         job = make_job(project, cell)
@@ -49,8 +58,15 @@ def find_stale(project: Project, cells: Sequence[Cell]) -> list[Stale]:
         if environment is None:
             stale.append(Stale(job=job, reason="is not in the lock"))
         elif environment.inputs != digest_inputs(job):
-            stale.append(Stale(job=job, reason="was locked from another definition"))
+            stale.append(Stale(job=job, reason="was locked from another definition or base"))
     return stale
+
+
+def find_environments(project: Project, cells: Sequence[Cell], locks: Locks) -> list[Environment]:
+    """Return the locked environment of each cell. Raises LockError for the first that is missing or stale."""
+    for stale in find_stale(project, cells, locks):
+        raise LockError(f"{stale.job.cell.id} {stale.reason}", hint="run `imgbuild lock`.")
+    return [environment for cell in cells if (environment := locks[cell.image].find(cell.environment))]
 
 
 def find_orphans(project: Project) -> list[str]:
@@ -65,7 +81,9 @@ def find_orphans(project: Project) -> list[str]:
 
 def check_locks(project: Project, cells: Sequence[Cell]) -> None:
     """Raise LockError naming every cell whose lock is missing or stale, and every environment without a cell."""
-    faults = [f"{stale.job.cell.id} {stale.reason}" for stale in find_stale(project, cells)]
+    faults = [
+        f"{stale.job.cell.id} {stale.reason}" for stale in find_stale(project, cells, read_locks(project, cells))
+    ]
     faults += [f"{orphan} is no cell of the matrix" for orphan in find_orphans(project)]
     if faults:
         shown = "\n".join(f"  {fault}" for fault in faults[:20])
@@ -96,19 +114,3 @@ def solve_locks(
         )
         names = [cell.environment for cell in expand_cells(project.definition(image))[0]]
         write_lock(previous.replace(solved, names=names), path)
-
-
-def require_environments(project: Project, cells: Sequence[Cell]) -> list[Environment]:
-    """Return the locked environment of each cell, which has to be there and up to date. Raises LockError."""
-    stale = find_stale(project, cells)
-    if stale:
-        raise LockError(f"{stale[0].job.cell.id} {stale[0].reason}", hint="run `imgbuild lock`.")
-    locks = {image: read_lock(project.lock_path(image)) for image in {cell.image for cell in cells}}
-    return [_expect(locks[cell.image], cell) for cell in cells]
-
-
-def _expect(lock: Lock, cell: Cell) -> Environment:
-    environment = lock.find(cell.environment)
-    if environment is None:
-        raise LockError(f"{cell.id} is not in the lock", hint="run `imgbuild lock`.")
-    return environment

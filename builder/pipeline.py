@@ -9,7 +9,7 @@ from builder.checks import describe_cell, digest_checks, require_pass, run_check
 from builder.errors import BuildError, CheckError, EngineError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
-from builder.progress import tail
+from builder.progress import headline, tail
 from builder.render import PREFIX, load_templates, render_context
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _follow(name: str, events: Iterable[Event], progress: Progress, sources: Sou
                 case Built():
                     return event.image_id
     except BuildError as error:
-        text = sources.redact(words.get(failed.digest, "")) if failed else ""
-        said = f"\n{tail(text.splitlines())}" if text else ""
-        raise BuildError(f"{name}: {sources.redact(error.message)}{said}", hint=error.hint) from error
+        step = f"{headline(failed.name)}: " if failed else ""
+        said = tail(words.get(failed.digest, "").splitlines()) if failed else ""
+        raise BuildError(sources.redact(f"{name}: {step}{error.message}\n{said}".rstrip()), hint=error.hint) from error
     raise EngineError(f"{name}: the engine ended the build without a result")

@@ -64,10 +64,15 @@ async def _solve_all(
 
 async def _solve_one(request: CondaRequest, gateway: rattler.Gateway, sources: Sources) -> tuple[CondaPackage, ...]:
     try:
+        # Conda's own notation (`pytorch 2.5.1 *_cuda11.8_*`) is the lenient one.
+        specs = [rattler.MatchSpec(spec, strict=False) for spec in request.specs]
+        # The gateway loads only records that match a spec, and a channel hides others only with what was loaded: the
+        # bare names make it load all, so that a spec which the first channel cannot meet is not met by the next one.
+        names = sorted({spec.name.normalized for spec in specs if spec.name})
         records = await rattler.solve(
             sources=[url for channel in request.channels for url in channel_urls(channel)],
-            specs=list(request.specs),
-            constraints=list(request.constraints),
+            specs=[*specs, *names],
+            constraints=[rattler.MatchSpec(constraint, strict=False) for constraint in request.constraints],
             gateway=gateway,
             platforms=["linux-64", "noarch"],
             locked_packages=[_to_record(package) for package in request.keep],

@@ -28,9 +28,7 @@ from builder.lock import CondaPackage, PipPackage
 from builder.pipindex import canonical_url, fetch_size, netrc_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from packaging.version import Version as _Version
+    from collections.abc import Iterable, Mapping
 
     from builder.sources import Sources
 
@@ -53,8 +51,8 @@ class PipRequest:
     name: str
     requirements: tuple[str, ...]
     constraints: tuple[str, ...]
-    python: _Version
-    glibc: _Version
+    python: Version
+    glibc: Version
     conda: tuple[CondaPackage, ...]
     index: str | None = None
     keep: tuple[tuple[str, str], ...] = ()

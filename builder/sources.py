@@ -152,7 +152,8 @@ def _find_file(name: str) -> Path:
 
 def _read_mapping(path: Path) -> Mapping[str, Any]:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        # Every scalar is text here: `no`, which names a proxy variable, would be a boolean otherwise.
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CBaseLoader)  # noqa: S506 (makes nothing but text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise DefinitionError(f"not YAML: {error.problem}", path=path, line=line, hint=_HINT) from error

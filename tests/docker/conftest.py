@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import docker
 import pytest
@@ -17,6 +18,9 @@ from tests.kit.base import import_base
 from tests.kit.engine import ensure_engine, find_engine
 from tests.kit.errors import KitError
 from tests.kit.workspace import find_kit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 IMGBUILD = Path(sys.executable).with_name("imgbuild")
 CHANNEL = "https://conda.example.org/kit"
@@ -37,7 +41,7 @@ class Lab:
     url: str
     env: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def client(self) -> docker.DockerClient:
         return docker.DockerClient(base_url=self.url, version="auto")
 
@@ -114,6 +118,7 @@ def make_lab(kit: Path, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
         for definition in (lab.root / "images").glob("*"):
             for image in lab.client.images.list(name=definition.name):
                 lab.client.images.remove(image.id, force=True)
+        lab.client.close()
 
 
 @pytest.fixture

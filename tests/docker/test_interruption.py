@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +24,9 @@ REF = "lab:cpu-py311"
 
 
 @contextmanager
-def halfway(lab: Lab, marker: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a build whose last step sleeps, and hand it over once that step runs."""
+def halfway(lab: Lab) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a build whose last step sleeps, and hand it over once that step runs, with what tells its process."""
+    marker = str(random.randrange(10**6, 10**9))
     lab.define()
     lab.add_step(f"exec sleep {marker}")
     process = subprocess.Popen(
@@ -34,22 +37,23 @@ def halfway(lab: Lab, marker: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     try:
-        wait_for(lambda: sleeps(marker), "the slow step to start")
-        yield process
+        wait_for(lambda: find_sleepers(marker), "the slow step to start")
+        yield process, marker
     finally:
         process.kill()
         process.communicate()
+        for pid in find_sleepers(marker):  # an engine that stops leaves the step's process behind
+            os.kill(pid, signal.SIGKILL)
 
 
-def sleeps(marker: str) -> bool:
-    """Whether a process `sleep MARKER` runs on this machine, in whatever container."""
+def find_sleepers(marker: str) -> list[int]:
+    """Return the processes `sleep MARKER` on this machine, in whatever container."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with suppress(OSError):
             if path.read_bytes() == f"sleep\0{marker}\0".encode():
-                return True
-        except OSError:
-            continue
-    return False
+                found.append(int(path.parent.name))
+    return found
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -69,20 +73,20 @@ def finish(lab: Lab) -> None:
 
 
 def test_interrupt_stops_the_step_in_the_engine(lab: Lab) -> None:
-    with halfway(lab, "86401") as process:
+    with halfway(lab) as (process, marker):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "interrupted" in said
         assert "Traceback" not in said
-        wait_for(lambda: not sleeps("86401"), "the engine to stop the step")
+        wait_for(lambda: not find_sleepers(marker), "the engine to stop the step")
     finish(lab)
 
 
 def test_killed_client_stops_the_step_in_the_engine(lab: Lab) -> None:
-    with halfway(lab, "86402") as process:
+    with halfway(lab) as (process, marker):
         process.kill()
-        wait_for(lambda: not sleeps("86402"), "the engine to stop the step")
+        wait_for(lambda: not find_sleepers(marker), "the engine to stop the step")
     finish(lab)
 
 
@@ -90,7 +94,7 @@ def test_engine_that_stops_is_said_and_the_next_run_finishes(
     kit: Path, second_engine: str, make_lab: Callable[..., Lab]
 ) -> None:
     lab = make_lab(second_engine)
-    with halfway(lab, "86403") as process:
+    with halfway(lab) as (process, _):
         assert stop_engines(kit) == ["engine (containerd)"]
         _, said = process.communicate(timeout=60)
         assert process.returncode == 7, said

@@ -53,7 +53,7 @@ def test_changed_definition_is_said_and_refused_when_locked(lab: Lab) -> None:
     assert "was locked from another definition" in refused.stderr
     solved = lab.build()
     assert solved.returncode == 0
-    assert "lab-py3.11-cpu was locked from another definition: solving it" in solved.stderr
+    assert "lab-py3.11-cpu was locked from another definition or base: solving it" in solved.stderr
     assert "click" in lab.shell(REF, "python -m pip list")
 
 
