@@ -1,0 +1,75 @@
+"""What the unit tests of the solvers share: a wheel index and a conda channel, made in the test and served here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.samples import digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Server
+
+Serve = Callable[..., "Server"]
+"""The fixture `serve`."""
+
+
+class Index:
+    """A PEP 503 index in a folder: `add` puts a file there and lists it, its name decides what it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def add(self, file: str, *requires: str, under: str = "simple", files: str = "files") -> str:
+        """Return the sha256 of the wheel or source archive that was added."""
+        name, version = file.split("-")[:2]
+        project = name.replace("_", "-").lower()
+        path = self.folder / files / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_wheel(path, name, version.removesuffix(".tar.gz"), requires)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        page = self.folder / under / project / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        up = "../" * len(page.relative_to(self.folder).parent.parts)
+        link = f'<a href="{up}{files}/{file}#sha256={sha256}">{file}</a>\n'
+        page.write_text((page.read_text() if page.exists() else "") + link)
+        return sha256
+
+
+def _write_wheel(path: Path, name: str, version: str, requires: Iterable[str]) -> None:
+    info = f"{name}-{version}.dist-info"
+    metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}"]
+    metadata += [f"Requires-Dist: {item}" for item in requires]
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "\n".join(metadata) + "\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    return Index(tmp_path / "index")
+
+
+def write_channel(folder: Path, packages: Iterable[dict[str, Any]]) -> None:
+    """Write the repodata of a conda channel that has these packages: name, version, build, depends, constrains."""
+    found = {}
+    for package in packages:
+        build = package.get("build", "0")
+        file = f"{package['name']}-{package['version']}-{build}.tar.bz2"
+        hashes = {"md5": digest(file, "md5"), "sha256": digest(file)}
+        found[file] = {"build": build, "build_number": 0, "depends": [], "size": 1, "subdir": "linux-64"} | hashes
+        found[file] |= package
+    for subdir, content in (("linux-64", found), ("noarch", {})):
+        path = folder / subdir / "repodata.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = {"info": {"subdir": subdir}, "packages": content, "packages.conda": {}, "repodata_version": 1}
+        path.write_text(json.dumps(data))
