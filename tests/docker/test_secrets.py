@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import io
+import secrets
 import ssl
 import tarfile
 import threading
@@ -16,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from builder.context import Context, ContextFile
+from builder.engine import Engine
+from builder.events import Built
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.docker.conftest import Lab
 
-CANARY = "c4n4ry-t0ken"
-USER = "canary-user"
+CANARY = f"canary-{secrets.token_hex(8)}"
+USER = f"user-{secrets.token_hex(8)}"
 
 
 class Guarded(SimpleHTTPRequestHandler):
@@ -61,13 +66,13 @@ def test_credentials_are_used_and_kept_nowhere(any_lab: Lab, guarded: str, tmp_p
     bundle = tmp_path / "ca.pem"
     bundle.write_text(f"# {CANARY}-bundle\n" + _system_bundle())
     lab.sources = tmp_path / "canary.yaml"
-    sources = {
+    settings = {
         "conda": {"https://conda.example.org/kit": f"http://{USER}:{CANARY}@{guarded}/kit"},
         "ca-bundle": "ca.pem",
         "proxy": {"http": f"http://{USER}:{CANARY}@proxy.example:3128", "no": "127.0.0.1,localhost"},
         "network": "host",
     }
-    lab.sources.write_text(yaml.safe_dump(sources))
+    lab.sources.write_text(yaml.safe_dump(settings))
     lab.define(conda=["six", "click"])
     lab.add_step(f"echo no cached layer stands in for those of {tmp_path}", first=True)
     done = lab.build()
@@ -84,8 +89,7 @@ def test_credentials_are_used_and_kept_nowhere(any_lab: Lab, guarded: str, tmp_p
     for name, data in _layer_files(image):
         assert CANARY.encode() not in data, name
         assert guarded.encode() not in data, f"the mirror's address is in {name}"
-    mounted = lab.root / "mounts"
-    _grep_cache_mounts(lab, mounted)
+    _grep_cache_mounts(lab)
 
 
 def _system_bundle() -> str:
@@ -114,18 +118,20 @@ def _is_tar(data: bytes) -> bool:
     return data[:2] == b"\x1f\x8b" or data[257:262] == b"ustar"
 
 
-def _grep_cache_mounts(lab: Lab, folder: Path) -> None:
+def _grep_cache_mounts(lab: Lab) -> None:
     """Fail if a build step finds the canary in the cache mounts that the steps share."""
-    from builder.context import Context, ContextFile
-    from builder.engine import Engine
-
-    dockerfile = (
-        "FROM imgbuild-kit/base:bookworm\n"
-        "RUN --mount=type=cache,id=imgbuild-conda-kit,target=/a --mount=type=cache,id=imgbuild-pip,target=/b \\\n"
-        f'    echo {folder} && test -n "$(ls /a)" && ! grep -rl -e {CANARY} -e {USER} /a /b\n'
-    )
+    dockerfile = f"""\
+FROM imgbuild-kit/base:bookworm
+RUN --mount=type=cache,id=imgbuild-conda-kit,target=/a --mount=type=cache,id=imgbuild-pip,target=/b \\
+    --mount=type=secret,id=words,required=true \\
+    echo {lab.root} && test -n "$(ls /a)" && ! grep -rl -f /run/secrets/words /a /b
+"""
     context = Context(files=(ContextFile(path="Dockerfile", data=dockerfile.encode()),))
+    words = f"{CANARY}\n{USER}".encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", lab.url)
         with Engine() as engine:
-            list(engine.build(context, secrets={}, credentials=lambda _: None, build_args={}, network="host"))
+            build = engine.build(
+                context, secrets={"words": words}, credentials=lambda _: None, build_args={}, network="host"
+            )
+            assert any(isinstance(event, Built) for event in build)
