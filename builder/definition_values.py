@@ -225,7 +225,7 @@ def read_source(value: Value) -> Source:
 
 def suggest(text: str, names: Iterable[str]) -> str:
     """Return a hint that names the nearest of the possible words, or all of them."""
-    from difflib import get_close_matches  # takes 4 ms to import, and few files are wrong
+    from difflib import get_close_matches  # only a refusal needs it
 
     names = sorted(names)
     close = get_close_matches(text, names, n=1, cutoff=0.6)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -66,6 +68,21 @@ def test_several_faults_are_told_in_the_order_of_their_lines(tmp_path: Path) -> 
     places = [line.split(": ")[0] for line in lines if line.startswith(str(path))]
     assert places == [f"{path}:3", f"{path}:5", f"{path}:6"]
     assert len(lines) == 6
+
+
+def test_every_part_of_a_list_or_mapping_has_its_faults_told(tmp_path: Path) -> None:
+    env = 'env: {"2B": x, GOOD: x, API_KEY: x, C: [x]}\n'
+    fault = f'name:\nbase: miniforge\nmatrix:\n  python: ["3.11", "3.x"]\n  torch: {{cu118: auto}}\n{env}'
+    path = write_image(tmp_path, "demo", fault)
+    told = [line.removeprefix(f"{path}:") for line in str(refusal(path)).splitlines() if line.startswith(str(path))]
+    assert told == [
+        "1: name: has no value",
+        '4: matrix.python: "3.x" is a range',
+        '5: matrix.torch: "cu118" is not a CUDA version',
+        '6: env: "2B" cannot name a variable',
+        "6: env: API_KEY looks like a secret",
+        "6: env.C: is not one line of text",
+    ]
 
 
 def test_a_file_full_of_faults_still_fits_on_a_screen(tmp_path: Path) -> None:
@@ -257,6 +274,16 @@ def test_shipped_definitions_stand_on_shipped_bases() -> None:
         assert base.glibc >= Version("2.28")  # torch wheels since 2.7 are manylinux_2_28
         assert base.create.format(prefix="/opt/env", file="list.txt").startswith("create ")
         assert base.install.format(prefix="/opt/env", file="list.txt").startswith("install ")
+
+
+def test_shipped_definitions_are_read_without_what_takes_long_to_import() -> None:
+    code = (
+        "import pathlib, sys; from builder.definition import load_definitions;"
+        "load_definitions(pathlib.Path(sys.argv[1]));"
+        "print(*sorted({'difflib', 'email', 'importlib.metadata', 'packaging.requirements'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, IMAGES], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_unknown_base_names_the_nearest(tmp_path: Path) -> None:
