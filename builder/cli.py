@@ -177,7 +177,9 @@ def build(
     project = _load(folder)
     cells = _select(project, images, python, cuda)
     locks = read_locks(project, cells)
-    stale = [] if locked else find_stale(project, cells, locks)
+    stale = find_stale(project, cells, locks)
+    if locked:
+        find_environments(project, cells, locks)
     found = find_sources(sources)
     with choose_progress(progress, found.redact) as drawn, Engine() as engine:
         if stale:

@@ -26,13 +26,14 @@ class RichProgress:
     def __init__(self, redact: Callable[[str], str]) -> None:
         self._redact = redact
         self._console = Console(stderr=True, highlight=False)
-        self._live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=8)
         self._stage: str | None = None
         self._running: dict[str, Step] = {}
         self._finished: set[str] = set()
         self._words: dict[str, str] = {}
         self._transfers: dict[str, Transfer] = {}
         self._began = time.monotonic()
+        # Live draws as soon as it exists, so it comes last.
+        self._live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=8)
 
     def __enter__(self) -> Progress:
         self._live.start()

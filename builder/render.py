@@ -70,7 +70,7 @@ def render_context(
     try:
         dockerfile = templates.get_template("Dockerfile.j2").render(values)
         host = {name: _source(templates, f"host/{name}") for name in ("finish", "settings")}
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         where = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise ImgbuildError(
             f"template {error!r}{where}", hint="correct it in templates/, or remove it there."

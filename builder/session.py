@@ -44,14 +44,14 @@ _CHUNK = 64 * 1024
 class Session:
     """A context manager that keeps a BuildKit session open; pass its `id` with the build.
 
-    Raises EngineError when the engine does not open the session, ValueError for a secret over SECRET_LIMIT.
+    Raises EngineError when the engine does not open the session, or would not take a secret for its size.
     """
 
     def __init__(self, api: Any, *, secrets: Mapping[str, bytes], credentials: Credentials) -> None:
         for name, value in secrets.items():
             if len(value) > SECRET_LIMIT:
                 message = f"build secret {name!r} is {len(value)} bytes; BuildKit takes at most {SECRET_LIMIT}"
-                raise ValueError(message)
+                raise EngineError(message, hint="the CA bundle is most of it: give one with fewer certificates.")
         self.id = uuid.uuid4().hex
         self._api = api
         self._secrets = secrets

@@ -18,7 +18,7 @@ def _draw_image(image: str, rows: Mapping[str, Sequence[Row]]) -> str:
         (row["python"], row["cuda"]): row["torch"] or "no torch" for row in rows["cells"] if row["image"] == image
     }
     excluded = [row for row in rows["excluded"] if row["image"] == image]
-    found = {(row["python"], row["cuda"]): "—" for row in excluded} | cells
+    found = cells | {(row["python"], row["cuda"]): "—" for row in excluded}
     pythons = list(dict.fromkeys(python for python, _ in found))
     cudas = list(dict.fromkeys(cuda for _, cuda in found))
     table = [[image, *(_name_cuda(cuda) for cuda in cudas)]]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,3 +74,46 @@ def write_channel(folder: Path, packages: Iterable[dict[str, Any]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = {"info": {"subdir": subdir}, "packages": content, "packages.conda": {}, "repodata_version": 1}
         path.write_text(json.dumps(data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """A project on disk with one image of two Pythons, and the sources file that serves what it asks for."""
+
+    root: Path
+    channel: Path
+    index: Index
+    sources: Path
+
+    @property
+    def definition(self) -> Path:
+        return self.root / "images" / "demo" / "image.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.definition.with_name("imgbuild.lock")
+
+    def offer(self, *versions: str) -> None:
+        """Let the channel and the index have these versions of `some_tool` and `wheely`."""
+        pythons = [{"name": "python", "version": version} for version in ("3.10.16", "3.11.9")]
+        tools = [{"name": "some_tool", "version": version, "depends": ["python"]} for version in versions]
+        pip = {"name": "pip", "version": "26.0", "depends": ["python"]}
+        write_channel(self.channel, [*pythons, *tools, pip])
+        for version in versions:
+            self.index.add(f"wheely-{version}-py3-none-any.whl")
+
+
+@pytest.fixture
+def demo(bare_host: Path, index: Index, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Demo:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bare_host / "cache"))
+    url = serve(index.folder).url
+    sources = tmp_path / "sources.yaml"
+    sources.write_text(f"conda: {{conda-forge: '{url}/forge'}}\npip: {{index-url: '{url}/simple'}}\n")
+    made = Demo(root=tmp_path / "project", channel=index.folder / "forge", index=index, sources=sources)
+    made.definition.parent.mkdir(parents=True)
+    made.definition.write_text(
+        "name: demo\nbase: miniforge\nmatrix: {python: ['3.10', '3.11'], cuda: [cpu], torch: none}\n"
+        "conda: [some_tool]\npip: [wheely]\n"
+    )
+    made.offer("1.0")
+    return made

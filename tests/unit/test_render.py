@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.errors import ImgbuildError
+from builder.hostconfig import Login, PipConfig
+from builder.hostenv import render_settings
+from builder.render import digest_packages, load_templates, render_context
+from builder.sources import Sources
+from tests.samples import BASE, PROJECT, make_conda, make_environment, make_job, make_python, make_wheel
+
+if TYPE_CHECKING:
+    from builder.context import Context
+    from builder.inputs import Job
+    from builder.lock import Environment
+
+TEMPLATES = load_templates(PROJECT)
+TORCH = make_wheel("torch", "2.7.1+cu118", folder="https://download-r2.pytorch.org/whl/cu118", size=900_000_000)
+
+
+def render(job: Job, environment: Environment, *, checks: str = "sha256:c") -> Context:
+    return render_context(job.cell, job.definition, job.base, environment, templates=TEMPLATES, checks=checks)
+
+
+def files(context: Context) -> dict[str, str]:
+    return {file.path: file.data.decode() for file in context.files}
+
+
+def render_sample(python: str = "3.10", cuda: str = "11.8", **more: Any) -> dict[str, str]:
+    full = {"3.10": "3.10.16", "3.11": "3.11.9"}[python]
+    environment = make_environment(conda=make_python(full), pip=() if cuda == "cpu" else [TORCH])
+    return files(render(make_job(python, cuda, **more), environment))
+
+
+def runs(dockerfile: str) -> list[str]:
+    """Return the RUN instructions, continuation lines and all."""
+    return re.findall(r"^RUN (?:.*\\\n)*.*$", dockerfile, re.M)
+
+
+def test_context_has_one_list_per_layer_and_installer() -> None:
+    assert set(render_sample()) == {
+        "Dockerfile",
+        "host/finish",
+        "host/settings",
+        "native/conda.txt",
+        "python/conda.txt",
+        "python/pip.txt",
+    }
+
+
+def test_same_cell_gives_the_same_bytes() -> None:
+    shuffled = make_environment(conda=reversed(make_python("3.10.16")), pip=[TORCH])
+    assert files(render(make_job(), shuffled)) == render_sample()
+
+
+def test_cells_that_differ_in_python_share_the_native_layer_byte_for_byte() -> None:
+    one, other = render_sample("3.10"), render_sample("3.11")
+    shared = [run for run in runs(one["Dockerfile"]) if "source=native" in run]
+    assert len(shared) == 1
+    assert shared == [run for run in runs(other["Dockerfile"]) if "source=native" in run]
+    assert one["native/conda.txt"] == other["native/conda.txt"]
+    assert one["python/conda.txt"] != other["python/conda.txt"]
+    before = one["Dockerfile"].partition(shared[0])[0]
+    assert _instructions(before) == _instructions(other["Dockerfile"].partition(shared[0])[0])
+
+
+def _instructions(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_lists_are_explicit_hashed_and_dependencies_come_first() -> None:
+    listed = render_sample()["native/conda.txt"].splitlines()
+    packages = {package.name: package for package in make_python("3.10.16")}
+    expected = [f"{packages[name].url}#sha256:{packages[name].sha256}" for name in ("libgcc", "libblas", "tzdata")]
+    assert listed == ["@EXPLICIT", *expected]
+
+
+def test_wheels_are_pinned_by_hash_and_torch_has_its_index() -> None:
+    assert render_sample()["python/pip.txt"].splitlines() == [
+        "--extra-index-url https://download.pytorch.org/whl/cu118",
+        "--only-binary :all:",
+        f"torch==2.7.1+cu118 --hash=sha256:{TORCH.sha256}",
+    ]
+
+
+def test_wheels_without_torch_have_no_other_index() -> None:
+    job = make_job("3.10", "cpu", torch=replace(make_job().definition.torch, wanted=False))
+    listed = files(render(job, make_environment(pip=[make_wheel("tqdm")])))["python/pip.txt"]
+    assert "index-url" not in listed
+
+
+def test_caches_are_removed_in_the_layer_that_made_them() -> None:
+    for run in runs(render_sample()["Dockerfile"])[:2]:
+        assert "--mount=type=cache,id=imgbuild-conda-miniforge,target=/opt/conda/pkgs,sharing=locked" in run
+        assert run.splitlines()[-1].strip() == "&& sh /host/finish /opt/env /opt/conda/pkgs"
+        assert f"conda {BASE.clean}" in run
+
+
+def test_first_layer_creates_the_environment_and_the_next_installs_into_it() -> None:
+    native, python, *_ = runs(render_sample()["Dockerfile"])
+    assert "conda create --yes --quiet --prefix /opt/env" in native
+    assert "conda install --yes --quiet --prefix /opt/env" in python
+    assert "pip install" not in native
+    assert "--no-deps --require-hashes" in python
+
+
+def test_image_is_pinned_and_runs_as_an_ordinary_user() -> None:
+    text = render_sample()["Dockerfile"]
+    assert f"ARG BASE={BASE.ref}@{BASE.digest}\nFROM ${{BASE}}\n" in text
+    assert text.index("\nUSER 1000:1000\n") > text.rindex("RUN ")
+    assert "# syntax=" not in text
+    unpinned = replace(make_job(), base=replace(BASE, digest=None))
+    assert f"ARG BASE={BASE.ref}\n" in files(render(unpinned, make_environment()))["Dockerfile"]
+
+
+def test_gpu_cells_alone_ask_for_the_gpu() -> None:
+    gpu, cpu = render_sample()["Dockerfile"], render_sample(cuda="cpu")["Dockerfile"]
+    assert 'NVIDIA_VISIBLE_DEVICES="all"' in gpu
+    assert 'NVIDIA_DRIVER_CAPABILITIES="compute,utility"' in gpu
+    assert "NVIDIA" not in cpu
+
+
+def test_debian_packages_come_in_a_layer_of_their_own_before_conda() -> None:
+    text = render_sample(apt=("git", "libgl1:amd64"))["Dockerfile"]
+    apt, native, *_ = runs(text)
+    assert "apt-get install --yes --no-install-recommends git libgl1:amd64 \\\n" in apt
+    assert "source=native" in native
+    assert "apt-get" not in render_sample()["Dockerfile"]
+
+
+def docker_unquote(text: str) -> str:
+    r"""Return what Docker makes of a double-quoted word: `\` escapes `"`, `$` and itself, nothing else.
+
+    Source of the rules: moby/buildkit frontend/dockerfile/shell/lex.go, processDoubleQuote.
+    """
+    assert text[0] == text[-1] == '"'
+    inner = text[1:-1]
+    assert not re.search(r'(?<!\\)(?:\\\\)*["$]', inner), "an end of the quotes, or a variable, in the middle"
+    return re.sub(r'\\(["$\\])', r"\1", inner)
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30))
+def test_value_of_a_variable_arrives_as_it_was_written(value: str) -> None:
+    text = files(render(make_job(env=(("GREETING", value),)), make_environment()))["Dockerfile"]
+    (line,) = (line for line in text.split("\n") if line.startswith("    GREETING="))
+    assert docker_unquote(line.removeprefix("    GREETING=").removesuffix(" \\")) == value
+
+
+@pytest.mark.parametrize("value", ['say "hi"', "$HOME/x", "a\\", "\\$x", "é", "$(id)", "`id`", "# no comment", "a  b"])
+def test_awkward_values_are_quoted(value: str) -> None:
+    test_value_of_a_variable_arrives_as_it_was_written.hypothesis.inner_test(value)  # type: ignore[attr-defined]
+
+
+def test_nothing_of_the_machine_is_in_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "corporate-ca.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----")
+    sources = Sources(
+        name="mine",
+        pip=PipConfig(index_url="https://mirror.example/simple"),
+        mirrors=(("https://conda.anaconda.org", "https://mirror.example/cloud"),),
+        ca_bundle=bundle,
+        proxies=(("https_proxy", "http://proxy.example:3128"),),
+        logins=(Login(host="mirror.example", user="me", password="s3cret"),),
+    )
+    environment = make_environment(pip=[TORCH])
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    secret = render_settings(sources, environment).decode()
+    text = "\n".join(files(render(make_job(), environment)).values())
+    for word in ("mirror.example", "proxy.example", "s3cret", "BEGIN CERTIFICATE"):
+        assert word in secret
+        assert word not in text
+    for path in (str(tmp_path), str(PROJECT), str(Path.home())):
+        assert path not in re.sub(r"/root/\.\w+", "", text)
+
+
+def test_labels_say_what_is_inside() -> None:
+    environment = make_environment(pip=[TORCH])
+    text = files(render(make_job(), environment, checks="sha256:abc"))["Dockerfile"]
+    labels = dict(re.findall(r'([\w.]+)="([^"]*)"', text[text.index("LABEL") :]))
+    assert labels == {
+        "org.opencontainers.image.title": "pytorch-py3.10-cu118",
+        "dev.imgbuild.image": "pytorch",
+        "dev.imgbuild.python": "3.10",
+        "dev.imgbuild.cuda": "11.8",
+        "dev.imgbuild.torch": "2.7.1",
+        "dev.imgbuild.packages": digest_packages(environment),
+        "dev.imgbuild.checks": "sha256:abc",
+    }
+
+
+def test_digest_of_packages_follows_their_content_alone() -> None:
+    environment = make_environment(pip=[TORCH])
+    digest = digest_packages(environment)
+    assert digest_packages(replace(environment, name="other", conda=environment.conda[::-1])) == digest
+    changed = (*environment.conda[1:], make_conda("libblas", "3.9.1"))
+    assert digest_packages(replace(environment, conda=changed)) != digest
+
+
+def test_templates_of_the_project_come_first(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "Dockerfile.j2").write_text("FROM {{ base.image }}\n")
+    job, environment = make_job(), make_environment()
+    context = render_context(
+        job.cell, job.definition, job.base, environment, templates=load_templates(tmp_path), checks=""
+    )
+    assert files(context)["Dockerfile"] == f"FROM {BASE.ref}@{BASE.digest}\n"
+    assert "mirrored" in files(context)["host/settings"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{% if %}", "{{ absent }}", "{{ 1 / 0 }}", '{% include "absent.j2" %}', "{{ cell.x.y }}"]
+)
+def test_broken_template_is_told_without_a_traceback(text: str, tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "Dockerfile.j2").write_text(text)
+    job = make_job()
+    with pytest.raises(ImgbuildError, match="template") as caught:
+        render_context(
+            job.cell, job.definition, job.base, make_environment(), templates=load_templates(tmp_path), checks=""
+        )
+    assert caught.value.hint

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import base64
+import binascii
+
+import pytest
+from google.protobuf.message import DecodeError
+
+from builder.events import Log, Notice, Step, Transfer
+from builder.proto.buildkit_pb2 import StatusResponse
+from builder.trace import decode_trace
+
+
+def encode(status: StatusResponse) -> str:
+    return base64.b64encode(status.SerializeToString()).decode()
+
+
+def test_every_kind_of_record_becomes_an_event() -> None:
+    status = StatusResponse()
+    vertex = status.vertexes.add(digest="sha256:a", name="[1/2] FROM base", cached=True, error="went wrong")
+    vertex.started.seconds, vertex.started.nanos = 1_700_000_000, 500_000_000
+    vertex.completed.seconds = 1_700_000_002
+    done = status.statuses.add(vertex="sha256:a", ID="layer", current=5, total=10)
+    done.completed.seconds = 1
+    status.statuses.add(vertex="sha256:a", name="unpack")
+    status.logs.add(vertex="sha256:a", stream=2, msg=b"half \xff line")
+    status.warnings.add(vertex="sha256:a", short=b"old style", url="https://docs.example/rule")
+    assert list(decode_trace(encode(status))) == [
+        Step(
+            digest="sha256:a",
+            name="[1/2] FROM base",
+            started=1_700_000_000.5,
+            completed=1_700_000_002.0,
+            cached=True,
+            error="went wrong",
+        ),
+        Transfer(step="sha256:a", id="layer", current=5, total=10, completed=True),
+        Transfer(step="sha256:a", id="unpack", current=0, total=0, completed=False),
+        Log(step="sha256:a", stream=2, text="half \N{REPLACEMENT CHARACTER} line"),
+        Notice(step="sha256:a", text="old style", url="https://docs.example/rule"),
+    ]
+
+
+def test_step_that_waits_has_no_times() -> None:
+    status = StatusResponse()
+    status.vertexes.add(digest="sha256:a", name="[2/2] RUN true")
+    (step,) = decode_trace(encode(status))
+    assert step == Step(digest="sha256:a", name="[2/2] RUN true")
+
+
+@pytest.mark.parametrize("aux", ["not base64!", base64.b64encode(b"\xff\xff\xff").decode()])
+def test_anything_else_is_refused(aux: str) -> None:
+    with pytest.raises((binascii.Error, DecodeError)):
+        list(decode_trace(aux))
