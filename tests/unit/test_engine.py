@@ -117,6 +117,7 @@ def test_packed_context_has_no_owner_and_no_time() -> None:
             "Dockerfile": b"Dockerfile",
             long: long.encode(),
         }
+    assert not any(member.pax_headers for member in members), "GNU format has none"
     assert {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in members} == {
         (0, 0, 0, "", 0o644)
     }

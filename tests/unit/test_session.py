@@ -43,14 +43,15 @@ class Engine:
 
     def _run(self) -> None:
         connection, _ = self._listener.accept()
-        with connection:
-            while b"\r\n\r\n" not in self.head:
-                self.head += connection.recv(4096)
-            connection.sendall(self.reply)
-            if self.ask:
-                with contextlib.suppress(OSError):
+        try:
+            with connection:
+                while b"\r\n\r\n" not in self.head:
+                    self.head += connection.recv(4096)
+                connection.sendall(self.reply)
+                if self.ask:
                     self.answer = asyncio.run(self._talk(connection, self.ask))
-        self.ended.set()
+        finally:
+            self.ended.set()  # a failed ask must not leave the test waiting
 
     async def _talk(self, connection: socket.socket, ask: Ask) -> Any:
         class OnSocket(Channel):
