@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image that passed its checks: its ref, its content digest, and whether it was there before (`fresh` false)."""
+    """An image that passed its checks: its ref and content digest; `fresh` unless it was there before."""
 
     ref: str
     image_id: str
