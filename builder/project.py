@@ -42,7 +42,8 @@ def load_project(folder: Path | None) -> Project:
     images = root / "images"
     if not images.is_dir():
         raise DefinitionError(
-            f"there is no images/ folder in {root}", hint="run imgbuild where images/ is, or name it with --project."
+            f"there is no images/ folder in {root.absolute()}",
+            hint="run imgbuild where images/ is, or name it with --project.",
         )
     shipped = next(
         path
@@ -57,4 +58,7 @@ def load_project(folder: Path | None) -> Project:
 
 
 def _find_root(start: Path) -> Path:
-    return next((folder for folder in (start, *start.parents) if (folder / "images").is_dir()), start)
+    here = Path()  # so that messages name files as a person would there
+    if (here / "images").is_dir():
+        return here
+    return next((folder for folder in start.parents if (folder / "images").is_dir()), here)

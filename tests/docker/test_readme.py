@@ -1,0 +1,31 @@
+"""The README shows what really comes out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from tests.docker.conftest import Lab
+
+README = Path(__file__).parents[2] / "README.md"
+MOVING = re.compile(r"^# Layer \d|^ +dev\.imgbuild\.(torch|packages|checks)=")
+"""Lines that a new release on PyPI, or a changed check, changes."""
+
+
+def test_dockerfile_in_the_readme_is_the_demos(lab: Lab, kit: Path, tmp_path: Path) -> None:
+    demo = yaml.safe_load((kit / "project" / "images" / "demo" / "image.yaml").read_text())
+    lab.define(**(demo | {"matrix": {"python": ["3.11"], "cuda": ["cpu"], "torch": "none"}}))
+    assert lab.run("lock", "demo").returncode == 0
+    assert lab.run("render", "demo", "--out", str(tmp_path / "out")).returncode == 0
+    shown = re.search(r"```dockerfile\n(.*?)```", README.read_text(), re.DOTALL)
+    assert shown is not None
+    rendered = (tmp_path / "out" / "demo-py3.11-cpu" / "Dockerfile").read_text()
+    assert keep_fixed(shown[1]) == keep_fixed(rendered)
+
+
+def keep_fixed(dockerfile: str) -> list[str]:
+    return [line for line in dockerfile.splitlines() if not MOVING.match(line)]
