@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/noop.py [--runs N]
 
-Needs `make demo` to have built its image. The commands take turns, so that a machine whose speed drifts is fair to all.
+Needs `make demo` to have built its image. The commands take turns, so that a drifting machine is fair to all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.kit.workspace import find_kit  # noqa: E402 (found beside this folder)
+from tests.kit.workspace import find_kit
 
 IMGBUILD = str(Path(sys.executable).with_name("imgbuild"))
 

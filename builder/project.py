@@ -41,10 +41,8 @@ def load_project(folder: Path | None) -> Project:
     root = folder or _find_root(Path.cwd())
     images = root / "images"
     if not images.is_dir():
-        raise DefinitionError(
-            f"there is no images/ folder in {root.absolute()}",
-            hint="run imgbuild where images/ is, or name it with --project.",
-        )
+        hint = "run imgbuild where images/ is, or name it with --project."
+        raise DefinitionError(f"there is no images/ folder in {root.absolute()}", hint=hint)
     shipped = next(
         path
         for path in (_PACKAGE / "data" / "bases.yaml", _PACKAGE.parent / "images" / "bases.yaml")
