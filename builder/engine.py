@@ -20,7 +20,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from builder.errors import BuildError, EngineError
-from builder.events import Built, Event
+from builder.events import Built, Event, Log
 from builder.session import Credentials, Session
 from builder.trace import decode_trace
 
@@ -35,11 +35,13 @@ MIN_API = (1, 42)
 _HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = ("docker.io", "registry-1.docker.io", "index.docker.io")
 
+_DISK_FULL = "no space left on device"
 _STEP_FAILED = re.compile(r'^process ".*" did not complete successfully: (?:exit code: )?(.*)$', re.DOTALL)
 
 _HINT_START = "start it (for example `sudo systemctl start docker`), or point DOCKER_HOST at the engine to use."
 _HINT_PERMISSION = "add yourself to the `docker` group and log in again, or run as a user who may use the socket."
 _HINT_DISK = "free space in the engine: `docker system df` shows what takes it, `docker builder prune` frees caches."
+_HINT_BASE = "is the base image there, and its registry reachable? `bases:` in the sources can name a mirror's."
 _HINT_RERUN = "start the engine again and rerun the same command: finished steps are cached, and no tag was moved."
 
 
@@ -172,14 +174,18 @@ def read_stream(lines: Iterator[bytes]) -> Iterator[Event]:
     Raises BuildError for a failed step, EngineError when the stream ends before the image is complete.
     """
     image_id = ""
+    disk_full = False  # a tool in a step says it in its own words, and the step then fails like any other
     for line in lines:
         record = json.loads(line)
         if record.get("id") == "moby.buildkit.trace":
-            yield from decode_trace(record["aux"])
+            for event in decode_trace(record["aux"]):
+                disk_full |= isinstance(event, Log) and _DISK_FULL in event.text.lower()
+                yield event
         elif record.get("id") == "moby.image.id":
             image_id = record["aux"]["ID"]
         elif "errorDetail" in record or "error" in record:
-            raise _explain_failure(record.get("errorDetail", {}).get("message") or record.get("error", ""))
+            message = record.get("errorDetail", {}).get("message") or record.get("error", "")
+            raise EngineError("the engine's disk is full", hint=_HINT_DISK) if disk_full else _explain_failure(message)
     if not image_id:
         raise EngineError("the engine ended the build without an image and without an error", hint=_HINT_RERUN)
     yield Built(image_id=image_id)
@@ -187,8 +193,10 @@ def read_stream(lines: Iterator[bytes]) -> Iterator[Event]:
 
 def _explain_failure(message: str) -> BuildError | EngineError:
     text = message.strip().removeprefix("failed to solve: ")
-    if "no space left on device" in text:
+    if _DISK_FULL in text:
         return EngineError(f"the engine's disk is full: {text}", hint=_HINT_DISK)
+    if "failed to resolve source metadata" in text:
+        return BuildError(text, hint=_HINT_BASE)
     if "context canceled" in text or "graceful stop" in text or "Unavailable" in text:
         return EngineError(f"the engine stopped the build: {text}", hint=_HINT_RERUN)
     step = _STEP_FAILED.search(text)
@@ -213,7 +221,7 @@ def _explained() -> Iterator[None]:
         yield
     except APIError as error:
         text = str(error.explanation or error)
-        if "no space left on device" in text:
+        if _DISK_FULL in text:
             raise EngineError(f"the engine's disk is full: {text}", hint=_HINT_DISK) from error
         raise EngineError(f"the engine refused: {text}") from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:

@@ -75,7 +75,7 @@ class RichProgress:
             self._running.pop(step.digest, None)
             if step.digest not in self._finished:
                 self._finished.add(step.digest)
-                self._console.print(self._finished_line(name, step))
+                self._console.print(self._finished_line(name, step), no_wrap=True, overflow="ellipsis")
         elif step.started:
             self._stage = None
             self._running[step.digest] = step

@@ -107,6 +107,7 @@ def test_engine_that_stops_is_said_and_the_next_run_finishes(
 @pytest.mark.parametrize(
     ("command", "code", "says"),
     [
+        ("echo pip: [Errno 28] No space left on device >&2 && exit 1", 7, "the engine's disk is full"),
         ("echo something went wrong >&2 && exit 3", 8, r"something went wrong"),
         ("echo junk > /opt/env/conda-meta/six-0-0.json", 9, r"conda-packages"),
         (
