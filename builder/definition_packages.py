@@ -59,11 +59,14 @@ def read_pip_spec(value: Value) -> str:
     if text.startswith("-"):
         hint = "list packages only; indexes are settings of the machine"
         raise BadValueError(f"{quote(text)} is an option of pip", hint)
+    if "://" in text:
+        # A build installs by name, version and hash from an index: only so can a mirror stand in for it.
+        hint = "write name and version; a wheel of your own belongs on an index that the sources name"
+        raise BadValueError(f"{quote(hide_credentials(text))} is an address, not a release", hint)
     try:
         name = name_pip(text).partition(";")[0]
     except ValueError:
-        hint = f"write  name @ {hide_credentials(text)}" if "://" in text else 'write it like tqdm, or "tqdm>=4.66"'
-        raise BadValueError(f"{quote(text)} is not a pip requirement", hint) from None
+        raise BadValueError(f"{quote(text)} is not a pip requirement", 'write it like tqdm, or "tqdm>=4.66"') from None
     _refuse_torch(name)
     return text
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -161,9 +161,14 @@ def dump_lock(lock: Lock) -> str:
     environments = {environment.name: _environment_node(environment) for environment in lock.environments}
     if lock.environments:
         environments = {"default": _environment_node(lock.environments[0], inputs=False), **environments}
+    wheels: dict[str, PipPackage] = {}
+    for package in (package for environment in lock.environments for package in environment.pip):
+        known = wheels.get(package.url, package)
+        requires = tuple(sorted({*known.requires, *package.requires}))
+        wheels[package.url] = replace(package, requires=requires)  # a marker may ask for more in one cell
     packages = {
         **{package.url: _conda_node(package) for env in lock.environments for package in env.conda},
-        **{package.url: _pip_node(package) for env in lock.environments for package in env.pip},
+        **{url: _pip_node(package) for url, package in wheels.items()},
     }
     data = {
         "version": VERSION,
