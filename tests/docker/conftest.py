@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -40,23 +41,31 @@ class Lab:
     sources: Path
     url: str
     env: dict[str, str] = field(default_factory=dict)
+    name: str = field(default_factory=lambda: f"lab-{secrets.token_hex(4)}")
 
     @cached_property
     def client(self) -> docker.DockerClient:
         return docker.DockerClient(base_url=self.url, version="auto")
 
-    def define(self, name: str = "lab", **changes: object) -> None:
+    @property
+    def ref(self) -> str:
+        return f"{self.name}:cpu-py311"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "images" / self.name
+
+    def define(self, **changes: object) -> None:
         """Write images/NAME/image.yaml: one small cell without torch, with the changes."""
         image = {
-            "name": name,
+            "name": self.name,
             "base": "kit",
             "channels": [CHANNEL],
             "matrix": {"python": ["3.11"], "cuda": ["cpu"], "torch": "none"},
             "conda": ["six"],
         }
-        folder = self.root / "images" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "image.yaml").write_text(yaml.safe_dump(image | changes, sort_keys=False))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "image.yaml").write_text(yaml.safe_dump(image | changes, sort_keys=False))
 
     def add_step(self, command: str, *, first: bool = False) -> None:
         """Give the project a Dockerfile template of its own: imgbuild's, with one more RUN, after the installation."""
@@ -115,9 +124,8 @@ def make_lab(kit: Path, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
 
     yield make
     for lab in labs:
-        for definition in (lab.root / "images").glob("*"):
-            for image in lab.client.images.list(name=definition.name):
-                lab.client.images.remove(image.id, force=True)
+        for image in lab.client.images.list(name=lab.name):
+            lab.client.images.remove(image.id, force=True)
         lab.client.close()
 
 

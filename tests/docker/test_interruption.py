@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from tests.docker.conftest import Lab
 
-REF = "lab:cpu-py311"
-
 
 @contextmanager
 def halfway(lab: Lab) -> Iterator[tuple[subprocess.Popen[str], str]]:
@@ -65,11 +63,11 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 def finish(lab: Lab) -> None:
     """Build again without the slow step."""
-    assert not lab.client.images.list(name="lab")
+    assert not lab.client.images.list(name=lab.name)
     (lab.root / "templates" / "Dockerfile.j2").unlink()
     done = lab.build()
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{REF}\n"
+    assert done.stdout == f"{lab.ref}\n"
 
 
 def test_interrupt_stops_the_step_in_the_engine(lab: Lab) -> None:
@@ -121,10 +119,10 @@ def test_engine_that_stops_is_said_and_the_next_run_finishes(
 def test_broken_image_gets_no_tag_and_the_old_one_keeps_it(lab: Lab, command: str, code: int, says: str) -> None:
     lab.define()
     assert lab.build().returncode == 0
-    before = lab.client.images.get(REF).id
+    before = lab.client.images.get(lab.ref).id
     lab.add_step(command)
     done = lab.build()
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "Traceback (most recent call last)" not in done.stderr or code == 9
-    assert lab.client.images.get(REF).id == before
+    assert lab.client.images.get(lab.ref).id == before

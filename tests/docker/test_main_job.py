@@ -12,33 +12,31 @@ if TYPE_CHECKING:
 
     from tests.docker.conftest import Lab
 
-REF = "lab:cpu-py311"
-
 
 def test_build_ends_in_a_verified_image(any_lab: Lab) -> None:
     any_lab.define(pip=["tqdm"])
     done = any_lab.build()
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{REF}\n"
+    assert done.stdout == f"{any_lab.ref}\n"
     assert "6 checks passed, skipped: torch (this image has no torch)" in done.stderr
-    assert any_lab.shell(REF, "python -c 'import six, tqdm, ssl, sqlite3; print(1)'; id -u") == "1\n1000\n"
+    assert any_lab.shell(any_lab.ref, "python -c 'import six, tqdm, ssl, sqlite3; print(1)'; id -u") == "1\n1000\n"
 
 
 def test_second_build_changes_nothing(any_lab: Lab) -> None:
     any_lab.define()
     assert any_lab.build().returncode == 0
-    before = any_lab.client.images.get(REF).id
-    lock = (any_lab.root / "images" / "lab" / "imgbuild.lock").read_bytes()
+    before = any_lab.client.images.get(any_lab.ref).id
+    lock = (any_lab.folder / "imgbuild.lock").read_bytes()
     again = any_lab.build("--locked")
-    assert f"{REF} is up to date" in again.stderr
-    assert any_lab.client.images.get(REF).id == before
-    assert (any_lab.root / "images" / "lab" / "imgbuild.lock").read_bytes() == lock
+    assert f"{any_lab.ref} is up to date" in again.stderr
+    assert any_lab.client.images.get(any_lab.ref).id == before
+    assert (any_lab.folder / "imgbuild.lock").read_bytes() == lock
 
 
 def test_labels_say_what_is_inside(lab: Lab) -> None:
     lab.define()
     assert lab.build().returncode == 0
-    labels = lab.client.images.get(REF).labels
+    labels = lab.client.images.get(lab.ref).labels
     assert labels["dev.imgbuild.python"] == "3.11"
     assert labels["dev.imgbuild.cuda"] == "cpu"
     assert labels["dev.imgbuild.packages"].startswith("sha256:")
@@ -53,8 +51,8 @@ def test_changed_definition_is_said_and_refused_when_locked(lab: Lab) -> None:
     assert "was locked from another definition" in refused.stderr
     solved = lab.build()
     assert solved.returncode == 0
-    assert "lab-py3.11-cpu was locked from another definition or base: solving it" in solved.stderr
-    assert "click" in lab.shell(REF, "python -m pip list")
+    assert f"{lab.name}-py3.11-cpu was locked from another definition or base: solving it" in solved.stderr
+    assert "click" in lab.shell(lab.ref, "python -m pip list")
 
 
 def test_rendered_folder_builds_with_plain_docker(lab: Lab, tmp_path: Path) -> None:
@@ -62,23 +60,25 @@ def test_rendered_folder_builds_with_plain_docker(lab: Lab, tmp_path: Path) -> N
     assert lab.run("lock").returncode == 0
     out = tmp_path / "out"
     rendered = lab.run("render", "--out", str(out))
-    assert rendered.stdout == f"{out}/lab-py3.11-cpu\n"
-    folder = out / "lab-py3.11-cpu"
+    assert rendered.stdout == f"{out}/{lab.name}-py3.11-cpu\n"
+    folder = out / f"{lab.name}-py3.11-cpu"
     done = subprocess.run(
-        ["docker", "buildx", "build", "--network=host", "--load", "--tag", "lab:plain", str(folder)],
+        ["docker", "buildx", "build", "--network=host", "--load", "--tag", f"{lab.name}:plain", str(folder)],
         capture_output=True,
         text=True,
         env=lab.environment,
     )
     assert done.returncode == 0, done.stderr
-    assert "six" in lab.shell("lab:plain", "python -m pip list")
+    assert "six" in lab.shell(f"{lab.name}:plain", "python -m pip list")
 
 
 def test_python_cells_share_the_native_layer(lab: Lab) -> None:
     lab.define(matrix={"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"})
     done = lab.build()
     assert done.returncode == 0, done.stderr
-    layers = [lab.client.images.get(f"lab:cpu-py{python}").attrs["RootFS"]["Layers"] for python in ("311", "313")]
+    layers = [
+        lab.client.images.get(f"{lab.name}:cpu-py{python}").attrs["RootFS"]["Layers"] for python in ("311", "313")
+    ]
     base = len(lab.client.images.get("imgbuild-kit/base:bookworm").attrs["RootFS"]["Layers"])
     assert layers[0][: base + 1] == layers[1][: base + 1]
     assert layers[0][base + 1] != layers[1][base + 1]

@@ -18,13 +18,14 @@ MOVING = re.compile(r"^# Layer \d|^ +dev\.imgbuild\.(torch|packages|checks)=")
 
 def test_dockerfile_in_the_readme_is_the_demos(lab: Lab, kit: Path, tmp_path: Path) -> None:
     demo = yaml.safe_load((kit / "project" / "images" / "demo" / "image.yaml").read_text())
-    lab.define(**(demo | {"matrix": {"python": ["3.11"], "cuda": ["cpu"], "torch": "none"}}))
-    assert lab.run("lock", "demo").returncode == 0
-    assert lab.run("render", "demo", "--out", str(tmp_path / "out")).returncode == 0
+    matrix = {"python": ["3.11"], "cuda": ["cpu"], "torch": "none"}
+    lab.define(**(demo | {"name": lab.name, "matrix": matrix}))
+    assert lab.run("lock").returncode == 0
+    assert lab.run("render", "--out", str(tmp_path / "out")).returncode == 0
     shown = re.search(r"```dockerfile\n(.*?)```", README.read_text(), re.DOTALL)
     assert shown is not None
-    rendered = (tmp_path / "out" / "demo-py3.11-cpu" / "Dockerfile").read_text()
-    assert keep_fixed(shown[1]) == keep_fixed(rendered)
+    rendered = (tmp_path / "out" / f"{lab.name}-py3.11-cpu" / "Dockerfile").read_text()
+    assert keep_fixed(shown[1]) == keep_fixed(rendered.replace(lab.name, "demo"))
 
 
 def keep_fixed(dockerfile: str) -> list[str]:

@@ -79,9 +79,9 @@ def test_credentials_are_used_and_kept_nowhere(any_lab: Lab, guarded: str, tmp_p
     assert done.returncode == 0, done.stderr
     assert Guarded.served > 0
 
-    lock = (lab.root / "images" / "lab" / "imgbuild.lock").read_text()
+    lock = (lab.folder / "imgbuild.lock").read_text()
     kept = {"lock": lock, "stdout": done.stdout, "stderr": done.stderr}
-    image = lab.client.images.get("lab:cpu-py311")
+    image = lab.client.images.get(lab.ref)
     kept |= {"config": str(image.attrs), "history": str(image.history())}
     for name, text in kept.items():
         assert CANARY not in text, name

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Run = Callable[..., tuple[int, str, str]]
 
-CLASSES = [errors.ImgbuildError, *errors.ImgbuildError.__subclasses__()]
+CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
 HEAVY = ("docker", "rattler", "jinja2", "pydantic", "testcontainers", "rich", "requests", "yaml")
 
 
