@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from builder import __version__
 from builder.errors import ImgbuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from builder.locking import Locks
     from builder.matrix import Cell
     from builder.pipeline import Image
     from builder.progress import Progress
     from builder.project import Project
+    from builder.solve import Upgrade
     from builder.sources import Sources
 
 INTERRUPTED = 130
@@ -100,31 +103,32 @@ def lock(
     check: bool,
 ) -> None:
     """Solve the packages of every cell and write imgbuild.lock beside each definition."""
-    from builder.locking import check_locks, find_stale, make_job, read_locks, solve_locks
+    from builder.locking import check_locks, drop_orphans, find_stale, make_job, read_locks, solve_locks
 
+    if check and upgrade:
+        raise click.UsageError("--check changes nothing, so it does not go with --upgrade")
     project = _load(folder)
     cells = _select(project, images, python, cuda)
     if check:
         check_locks(project, cells)
         return
-    stale = find_stale(project, cells, read_locks(project, cells))
+    locks = read_locks(project, cells, repair=lambda text: click.echo(text, err=True))
+    for orphan in drop_orphans(project, locks):
+        click.echo(f"{orphan} is no cell of the matrix any more: removed", err=True)
+    stale = find_stale(project, cells, locks)
     jobs = [make_job(project, cell) for cell in cells] if upgrade else [item.job for item in stale]
     if not jobs:
         click.echo("every lock is up to date", err=True)
         return
-    from packaging.utils import canonicalize_name
-
     from builder.progress import choose_progress
-    from builder.solve import Upgrade
     from builder.sources import find_sources
 
+    choice = _parse_upgrade(upgrade, locks)
     found = find_sources(sources)
-    names = frozenset(canonicalize_name(name) for name in upgrade if name != "*")
-    with choose_progress(progress, found.redact) as drawn:
+    with _redacted(found), choose_progress(progress, found.redact) as drawn:
         _say_local_indexes(found, drawn)
-        choice = Upgrade(everything="*" in upgrade, packages=names)
-        solve_locks(project, jobs, sources=found, upgrade=choice, report=drawn.stage)
-        drawn.done(f"locked {len(jobs)} cells")
+        solve_locks(project, jobs, locks, sources=found, upgrade=choice, report=drawn.stage)
+        drawn.done(f"locked {len(jobs)} {'cell' if len(jobs) == 1 else 'cells'}")
 
 
 @cli.command()
@@ -181,7 +185,7 @@ def build(
     if locked:
         find_environments(project, cells, locks)
     found = find_sources(sources)
-    with choose_progress(progress, found.redact) as drawn, Engine() as engine:
+    with _redacted(found), choose_progress(progress, found.redact) as drawn, Engine() as engine:
         if stale:
             from builder.solve import Upgrade
 
@@ -189,7 +193,7 @@ def build(
                 drawn.done(f"{item.job.cell.id} {item.reason}: solving it")
             _say_local_indexes(found, drawn)
             jobs = [item.job for item in stale]
-            solve_locks(project, jobs, sources=found, upgrade=Upgrade(), report=drawn.stage)
+            solve_locks(project, jobs, locks, sources=found, upgrade=Upgrade(), report=drawn.stage)
             locks = read_locks(project, cells)
         environments = find_environments(project, cells, locks)
         for cell, environment in zip(cells, environments, strict=True):
@@ -209,6 +213,32 @@ def _select(project: Project, images: Sequence[str], python: Sequence[str], cuda
     from builder.matrix import select_cells
 
     return select_cells(project.definitions, image=images, python=python, cuda=cuda)
+
+
+def _parse_upgrade(upgrade: Sequence[str], locks: Locks) -> Upgrade:
+    """Return what may move. Raises UsageError for a package that no lock has: a typing error would pass unseen."""
+    from packaging.utils import canonicalize_name
+
+    from builder.definition_values import suggest
+    from builder.solve import Upgrade
+
+    names = frozenset(canonicalize_name(name) for name in upgrade if name != "*")
+    environments = [environment for lock in locks.values() for environment in lock.environments]
+    known = {canonicalize_name(package.name) for environment in environments for package in environment.conda}
+    known |= {canonicalize_name(wheel.name) for environment in environments for wheel in environment.pip}
+    for name in sorted(names - known):
+        raise click.UsageError(f"--upgrade {name}: no such package in these locks; {suggest(name, sorted(known))}")
+    return Upgrade(everything="*" in upgrade, packages=names)
+
+
+@contextmanager
+def _redacted(sources: Sources) -> Iterator[None]:
+    """Keep credentials and mirrors out of what a failure says, whoever wrote it."""
+    try:
+        yield
+    except ImgbuildError as error:
+        error.message = sources.redact(error.message)
+        raise
 
 
 def _say_local_indexes(sources: Sources, progress: Progress) -> None:
@@ -232,7 +262,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: the build was cancelled in the engine; no tag was moved", err=True)
+        click.echo("interrupted: what ran was cancelled, and nothing half-done was kept", err=True)
         sys.exit(INTERRUPTED)
     except ImgbuildError as error:
         click.echo(f"imgbuild: {error}", err=True)

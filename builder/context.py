@@ -36,14 +36,17 @@ def write_context(context: Context, folder: Path) -> None:
     if folder.exists() and not (folder / "host" / "settings").is_file():
         raise ImgbuildError(f"{folder} is there and is no build context", hint="choose another --out, or remove it.")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
         for file in context.files:
             path = partial / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.data)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
         partial.rename(folder)
     except OSError as error:
         raise ImgbuildError(f"cannot write {folder}: {error.strerror}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

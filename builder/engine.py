@@ -12,7 +12,6 @@ import io
 import json
 import re
 import tarfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import docker
@@ -45,15 +44,6 @@ _HINT_BASE = "is the base image there, and its registry reachable? `bases:` in t
 _HINT_RERUN = "start the engine again and rerun the same command: finished steps are cached, and no tag was moved."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineInfo:
-    """What the engine says of itself; `store` is "containerd" or "graphdriver"."""
-
-    version: str
-    store: str
-    root: str
-
-
 class Engine:
     """A connection to a container engine. Use it as a context manager.
 
@@ -81,15 +71,6 @@ class Engine:
     def close(self) -> None:
         """Close every connection; a build that still runs on one of them is cancelled by the engine."""
         self._client.close()
-
-    def describe(self) -> EngineInfo:
-        """Return the engine's version, image store and data root."""
-        with _explained():
-            info = self._api.info()
-        store = (
-            "containerd" if any("containerd" in str(row) for row in info.get("DriverStatus") or ()) else "graphdriver"
-        )
-        return EngineInfo(version=info["ServerVersion"], store=store, root=info.get("DockerRootDir", ""))
 
     def build(
         self,
@@ -136,14 +117,18 @@ class Engine:
             self._api.tag(image_id, name, tag, force=True)
 
     def remove(self, image_id: str) -> None:
-        """Remove an image if nothing uses it; one that is gone or in use already is left as it is."""
+        """Remove an image that no ref names; one that is gone or in use already is left as it is."""
         with contextlib.suppress(NotFound, APIError):
-            self._api.remove_image(image_id)
+            if not self._api.inspect_image(image_id)["RepoTags"]:
+                self._api.remove_image(image_id)
 
     def credentials(self, host: str) -> tuple[str, str] | None:
         """Return user and password for a registry, from docker's own configuration and credential helpers."""
         key = _HUB_KEY if host in _HUB_HOSTS else host
-        config = self._api._auth_configs.resolve_authconfig(key)
+        try:
+            config = self._api._auth_configs.resolve_authconfig(key)
+        except DockerException:  # a credential helper that is not installed: the registry then says what is missing
+            return None
         if not config:
             return None
         token = config.get("identitytoken") or config.get("IdentityToken")

@@ -28,6 +28,7 @@ VERSION = 6
 PLATFORM = "linux-64"
 FILE_NAME = "imgbuild.lock"
 
+_DIGESTS = {"md5": "[0-9a-f]{32}", "sha256": "[0-9a-f]{64}"}
 _PYTHON = frozenset({"python", "python_abi"})
 _HINT = "run `imgbuild lock` to make it anew."
 _HEADER = "# Made by `imgbuild lock`: the exact packages of every cell. Not for editing by hand.\n"
@@ -121,7 +122,7 @@ def read_lock(path: Path, cache: Path | None = None) -> Lock:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise LockError(f"not a lock: {error.problem}", path=path, line=line, hint=_HINT) from error
     except (KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
-        raise LockError(f"not a lock that imgbuild wrote ({error!r})", path=path, hint=_HINT) from error
+        raise LockError("not a lock that imgbuild wrote, or not all of it", path=path, hint=_HINT) from error
 
 
 def _load(text: bytes) -> Any:
@@ -234,6 +235,13 @@ def _parse_environment(
     )
 
 
+def _digest(node: Mapping[str, Any], kind: str) -> str:
+    digest: str = node[kind]
+    if not re.fullmatch(_DIGESTS[kind], digest):
+        raise ValueError(f"{digest} is no {kind}")
+    return digest
+
+
 def _conda_package(node: Mapping[str, Any]) -> CondaPackage:
     name, version, build = split_conda_url(node["conda"])
     return CondaPackage(
@@ -241,8 +249,8 @@ def _conda_package(node: Mapping[str, Any]) -> CondaPackage:
         version=version,
         build=build,
         url=node["conda"],
-        md5=node["md5"],
-        sha256=node["sha256"],
+        md5=_digest(node, "md5"),
+        sha256=_digest(node, "sha256"),
         size=node["size"],
         depends=tuple(node.get("depends", ())),
         constrains=tuple(node.get("constrains", ())),
@@ -264,7 +272,7 @@ def _pip_package(node: Mapping[str, Any]) -> PipPackage:
         name=node["name"],
         version=str(node["version"]),
         url=node["pypi"],
-        sha256=node["sha256"],
+        sha256=_digest(node, "sha256"),
         size=node.get("size"),
         requires=tuple(node.get("requires_dist", ())),
     )

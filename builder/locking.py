@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,9 +45,22 @@ def make_job(project: Project, cell: Cell) -> Job:
     return Job(cell=cell, definition=project.definition(cell.image), base=project.base(cell.image))
 
 
-def read_locks(project: Project, cells: Sequence[Cell]) -> Locks:
-    """Return the lock of every image that the cells belong to. Raises LockError."""
-    return {image: read_lock(project.lock_path(image), cache_dir()) for image in {cell.image for cell in cells}}
+def read_locks(project: Project, cells: Sequence[Cell], *, repair: Callable[[str], None] | None = None) -> Locks:
+    """Return the lock of every image that the cells belong to.
+
+    Raises LockError for a lock that cannot be read; with `repair` that is told instead, and the lock counts as empty.
+    """
+    return {image: _read(project.lock_path(image), repair) for image in {cell.image for cell in cells}}
+
+
+def _read(path: Path, repair: Callable[[str], None] | None) -> Lock:
+    try:
+        return read_lock(path, cache_dir())
+    except LockError as error:
+        if repair is None:
+            raise
+        repair(f"{path}: {error.message}: all of it is solved anew")
+        return Lock()
 
 
 def find_stale(project: Project, cells: Sequence[Cell], locks: Locks) -> list[Stale]:
@@ -69,22 +83,29 @@ def find_environments(project: Project, cells: Sequence[Cell], locks: Locks) -> 
     return [environment for cell in cells if (environment := locks[cell.image].find(cell.environment))]
 
 
-def find_orphans(project: Project) -> list[str]:
+def find_orphans(project: Project, locks: Locks) -> list[str]:
     """Return the locked environments that are no cell of the matrix any more, as `image: environment`."""
-    orphans = []
-    for definition in project.definitions:
-        names = {cell.environment for cell in expand_cells(definition)[0]}
-        lock = read_lock(project.lock_path(definition.name))
-        orphans += [f"{definition.name}: {found.name}" for found in lock.environments if found.name not in names]
+    return [
+        f"{image}: {environment.name}"
+        for image, lock in sorted(locks.items())
+        for environment in lock.environments
+        if environment.name not in _names(project, image)
+    ]
+
+
+def drop_orphans(project: Project, locks: Locks) -> list[str]:
+    """Remove the environments that `find_orphans` returns from their locks, and return them. Raises LockError."""
+    orphans = find_orphans(project, locks)
+    for image in {orphan.partition(":")[0] for orphan in orphans}:
+        _update(project, image, ())
     return orphans
 
 
 def check_locks(project: Project, cells: Sequence[Cell]) -> None:
     """Raise LockError naming every cell whose lock is missing or stale, and every environment without a cell."""
-    faults = [
-        f"{stale.job.cell.id} {stale.reason}" for stale in find_stale(project, cells, read_locks(project, cells))
-    ]
-    faults += [f"{orphan} is no cell of the matrix" for orphan in find_orphans(project)]
+    locks = read_locks(project, cells)
+    faults = [f"{stale.job.cell.id} {stale.reason}" for stale in find_stale(project, cells, locks)]
+    faults += [f"{orphan} is no cell of the matrix" for orphan in find_orphans(project, locks)]
     if faults:
         shown = "\n".join(f"  {fault}" for fault in faults[:20])
         more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
@@ -93,24 +114,43 @@ def check_locks(project: Project, cells: Sequence[Cell]) -> None:
 
 
 def solve_locks(
-    project: Project, jobs: Sequence[Job], *, sources: Sources, upgrade: Upgrade, report: Callable[[str], None]
+    project: Project,
+    jobs: Sequence[Job],
+    locks: Locks,
+    *,
+    sources: Sources,
+    upgrade: Upgrade,
+    report: Callable[[str], None],
 ) -> None:
-    """Solve jobs and write the locks of their images, each as soon as it is solved.
+    """Solve jobs and write the locks of their images, each as soon as it is solved; `locks` is what they were before.
 
-    Raises SolveError or LockError; a lock is then as it was before.
+    Raises SolveError or LockError; a lock is then as it was.
     """
     from builder.solve import solve_cells
 
     for image in dict.fromkeys(job.cell.image for job in jobs):
-        path = project.lock_path(image)
-        previous = read_lock(path)
         solved = solve_cells(
             [job for job in jobs if job.cell.image == image],
             sources=sources,
-            previous=previous,
+            previous=locks[image],
             upgrade=upgrade,
             cache=cache_dir(),
             report=report,
         )
-        names = [cell.environment for cell in expand_cells(project.definition(image))[0]]
-        write_lock(previous.replace(solved, names=names), path)
+        _update(project, image, solved)
+
+
+def _update(project: Project, image: str, solved: Sequence[Environment]) -> None:
+    """Put environments into the lock of an image, which another command may have changed while these were solved."""
+    path = project.lock_path(image)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        current = _read(path, repair=lambda _: None)
+        write_lock(current.replace(solved, names=_names(project, image)), path)
+    finally:
+        os.close(folder)
+
+
+def _names(project: Project, image: str) -> list[str]:
+    return [cell.environment for cell in expand_cells(project.definition(image))[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.project import Project
     from builder.sources import Sources
+
+
+_WORDS = 200
+"""How many pieces of a step's output are kept for the case that it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,7 @@ def build_cell(
         build_args={"BASE": base} if base else {},
         network=sources.network,
     )
-    image_id = _follow(job.cell.id, events, progress, sources)
+    image_id = _follow(job.cell.id, events, progress)
     if engine.find_image(ref) == image_id:
         return Image(ref=ref, image_id=image_id, fresh=False)
     progress.stage(f"{job.cell.id}: checking the image")
@@ -83,22 +88,22 @@ def build_cell(
     return Image(ref=ref, image_id=image_id, fresh=True, verdicts=verdicts)
 
 
-def _follow(name: str, events: Iterable[Event], progress: Progress, sources: Sources) -> str:
+def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:
     """Draw the events of a build and return the image's content digest."""
-    words: dict[str, str] = {}
+    words: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_WORDS))
     failed: Step | None = None
     try:
         for event in events:
             progress.event(name, event)
             match event:
                 case Log():
-                    words[event.step] = words.get(event.step, "")[-8000:] + event.text
+                    words[event.step].append(event.text)
                 case Step() if event.error and failed is None:
                     failed = event
                 case Built():
                     return event.image_id
     except BuildError as error:
         step = f"{headline(failed.name)}: " if failed else ""
-        said = tail(words.get(failed.digest, "").splitlines()) if failed else ""
-        raise BuildError(sources.redact(f"{name}: {step}{error.message}\n{said}".rstrip()), hint=error.hint) from error
+        said = tail("".join(words[failed.digest]).splitlines()) if failed else ""
+        raise BuildError(f"{name}: {step}{error.message}\n{said}".rstrip(), hint=error.hint) from error
     raise EngineError(f"{name}: the engine ended the build without a result")

@@ -59,7 +59,13 @@ async def _solve_all(
     requests: Sequence[CondaRequest], sources: Sources, cache: Path
 ) -> list[tuple[CondaPackage, ...]]:
     gateway = rattler.Gateway(cache_dir=cache / "repodata", client=_client(sources))
-    return list(await asyncio.gather(*(_solve_one(request, gateway, sources) for request in requests)))
+    solves = (_solve_one(request, gateway, sources) for request in requests)
+    # All are awaited, also after a failure: rattler's threads may not outlive the interpreter.
+    found = await asyncio.gather(*solves, return_exceptions=True)
+    for failure in found:
+        if isinstance(failure, BaseException):
+            raise failure
+    return [packages for packages in found if not isinstance(packages, BaseException)]
 
 
 async def _solve_one(request: CondaRequest, gateway: rattler.Gateway, sources: Sources) -> tuple[CondaPackage, ...]:
@@ -88,7 +94,9 @@ async def _solve_one(request: CondaRequest, gateway: rattler.Gateway, sources: S
         raise SolveError(f"{request.name}: cannot read the channels {channels}: {error}", hint=hint) from error
     except (rattler.exceptions.InvalidMatchSpecError, ValueError) as error:
         raise SolveError(f"{request.name}: {error}", hint="correct the conda list of the definition.") from error
-    return tuple(sorted(map(_from_record, records), key=lambda package: package.name))
+    kept = {package.url: package for package in request.keep}  # whole: a record made from a lock has no timestamp
+    packages = (kept.get(record.url) or _from_record(record) for record in records)
+    return tuple(sorted(packages, key=lambda package: package.name))
 
 
 def virtual_packages(*, cuda: Version | None, glibc: Version) -> Iterator[rattler.GenericVirtualPackage]:

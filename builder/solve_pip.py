@@ -9,6 +9,7 @@ distributions that no index has.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 
 _MARK = "conda"
 _TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
-_HINT_WHEELS = "imgbuild installs wheels only: pin a version that has one for this Python, or take it from conda."
+_HINT_LIST = "loosen or correct the pip list."
+_HINTS = {
+    "no wheels|no usable wheels": "imgbuild installs wheels only: pin a version that has one, or take it from conda.",
+    "Failed to fetch|error sending request|Could not connect": "is the index reachable from here? See --sources.",
+}
 
 # What uv calls the newest glibc that a wheel may ask for: docs.astral.sh/uv/reference/cli/ (--python-platform).
 _MANYLINUX = tuple(Version(f"2.{minor}") for minor in (17, 28, *range(31, 41)))
@@ -172,9 +177,7 @@ def _run(command: list[str], request: PipRequest, sources: Sources, work: Path) 
     if done.returncode == 0:
         return
     message = done.stderr.strip() or f"uv ended with {done.returncode}"
-    hint = (
-        _HINT_WHEELS if "no wheels" in message or "no usable wheels" in message else "loosen or correct the pip list."
-    )
+    hint = next((hint for words, hint in _HINTS.items() if re.search(words, message)), _HINT_LIST)
     raise SolveError(f"{request.name}: pip finds no solution beside conda's packages:\n{message}", hint=hint)
 
 

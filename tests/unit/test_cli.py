@@ -186,6 +186,23 @@ def test_upgrade_moves_what_it_names(
     assert (found["some_tool"], found["wheely"]) == (tool, wheel)
 
 
+def test_upgrade_of_what_no_lock_has_is_refused(demo: Demo, imgbuild: Run) -> None:
+    lock(imgbuild, demo)
+    code, _, err = lock(imgbuild, demo, "--upgrade", "some_tol")
+    assert code == 2
+    assert "no such package in these locks; did you mean some-tool?" in err
+    assert lock(imgbuild, demo, "--upgrade", "--check")[0] == 2
+
+
+def test_failures_of_solvers_tell_no_credentials(demo: Demo, imgbuild: Run) -> None:
+    address = "http://user-1:s3cr3t-1@127.0.0.1:9/kit"
+    demo.sources.write_text(f"conda: {{conda-forge: '{address}'}}\n")
+    code, _, err = lock(imgbuild, demo)
+    assert code == 6, err
+    assert "s3cr3t-1" not in err
+    assert "127.0.0.1:9" not in err
+
+
 def test_render_prints_the_folders_that_it_wrote(demo: Demo, imgbuild: Run, tmp_path: Path) -> None:
     assert imgbuild("render", "--out", tmp_path / "out")[0] == 5
     lock(imgbuild, demo)

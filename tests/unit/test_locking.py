@@ -11,7 +11,16 @@ import pytest
 from builder.errors import LockError, SolveError
 from builder.inputs import Job
 from builder.lock import Lock, read_lock
-from builder.locking import cache_dir, check_locks, find_environments, find_stale, make_job, read_locks, solve_locks
+from builder.locking import (
+    cache_dir,
+    check_locks,
+    drop_orphans,
+    find_environments,
+    find_stale,
+    make_job,
+    read_locks,
+    solve_locks,
+)
 from builder.matrix import Cell, select_cells
 from builder.project import Project, load_project
 from builder.solve import Upgrade
@@ -30,7 +39,8 @@ def solve(demo: Demo, upgrade: Upgrade | None = None, **axes: str) -> Lock:
     project, cells = open_project(demo, **axes)
     jobs = [make_job(project, cell) for cell in cells]
     sources = find_sources(str(demo.sources))
-    solve_locks(project, jobs, sources=sources, upgrade=upgrade or Upgrade(), report=lambda _: None)
+    locks = read_locks(project, cells, repair=lambda _: None)
+    solve_locks(project, jobs, locks, sources=sources, upgrade=upgrade or Upgrade(), report=lambda _: None)
     return read_lock(demo.lock)
 
 
@@ -122,6 +132,42 @@ def test_orphans_leave_the_lock_with_the_next_solve(demo: Demo) -> None:
     solve(demo)
     change(demo, "'3.10', '3.11'", "'3.11'")
     assert [environment.name for environment in solve(demo).environments] == ["py311-cpu"]
+
+
+def test_orphans_can_be_dropped_without_a_solve(demo: Demo) -> None:
+    solve(demo)
+    change(demo, "'3.10', '3.11'", "'3.11'")
+    project, cells = open_project(demo)
+    assert drop_orphans(project, read_locks(project, cells)) == ["demo: py310-cpu"]
+    check_locks(project, cells)
+
+
+@pytest.mark.parametrize("junk", ["", "<<<<<<< ours\n", "version: 7\nenvironments: {}\npackages: []\n"])
+def test_lock_that_cannot_be_read_is_told_and_solved_anew(demo: Demo, junk: str) -> None:
+    whole = solve(demo)
+    demo.lock.write_text(junk)
+    project, cells = open_project(demo)
+    with pytest.raises(LockError, match="imgbuild lock"):
+        read_locks(project, cells)
+    told: list[str] = []
+    assert read_locks(project, cells, repair=told.append) == {"demo": Lock()}
+    assert "all of it is solved anew" in told[0]
+    assert solve(demo) == whole
+
+
+def test_two_commands_at_once_both_keep_what_they_solved(demo: Demo) -> None:
+    project, (first, second) = open_project(demo)
+    before = read_locks(project, (first, second))
+    for cell in (first, second):  # both read the lock before either wrote it
+        solve_locks(
+            project,
+            [make_job(project, cell)],
+            before,
+            sources=find_sources(str(demo.sources)),
+            upgrade=Upgrade(),
+            report=lambda _: None,
+        )
+    assert stale(demo) == {}
 
 
 def test_environments_are_those_of_the_cells_in_order(demo: Demo) -> None:
