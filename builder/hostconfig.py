@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import netrc
 import os
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +19,34 @@ if TYPE_CHECKING:
 
 PROXY_KEYS = ("http_proxy", "https_proxy", "no_proxy")
 
+# What netrc's readers disagree on: Python up to 3.10 takes quotes and backslashes as they are, Python 3.11 and curl
+# take them away, and a word that starts with # is a comment to curl (Lib/netrc.py of each; curl, lib/netrc.c).
+_NOT_PORTABLE = re.compile(r'\A["#]|[\s\\]')
+_USER_INFO = re.compile(r"^([\w+.-]*://)?[^/\s]*@")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A user name and password (or token) for one host."""
+    """A user name and password (or token) for one host. Raises DefinitionError for control characters in them."""
 
     host: str
     user: str
     password: str
+
+    def __post_init__(self) -> None:
+        if any(ord(char) < 32 or ord(char) == 127 for char in self.user + self.password):
+            message = f"the login for {self.host} holds a control character"
+            raise DefinitionError(message, hint="correct it, or ask the host for another password or token.")
+
+    @property
+    def secret(self) -> str:
+        """The password, or the user name where a token stands in its place."""
+        return self.password or self.user
+
+    @property
+    def portable(self) -> bool:
+        """Whether every client reads the same login from a netrc."""
+        return not any(map(_NOT_PORTABLE.search, (self.user, self.password)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +74,11 @@ def read_pip_config() -> PipConfig:
         parser = configparser.RawConfigParser()
         try:
             parser.read(path, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError) as error:
-            raise DefinitionError("pip's configuration cannot be read", path=path, hint=str(error)) from error
+        except (configparser.Error, UnicodeDecodeError, OSError) as error:
+            # Its words may quote a line of the file, and with it a password.
+            line = getattr(error, "lineno", None)
+            hint = "`pip config list` has to read it."
+            raise DefinitionError("pip's configuration cannot be read", path=path, line=line, hint=hint) from error
         for section in filter(parser.has_section, sections):
             sections[section] |= {key.replace("_", "-"): value for key, value in parser.items(section)}
     found = sections["global"] | sections["install"]
@@ -64,21 +88,27 @@ def read_pip_config() -> PipConfig:
         index_url=next(filter(_is_remote, index), None),
         extra_index_urls=tuple(filter(_is_remote, extra)),
         find_links=tuple(filter(_is_remote, links)),
-        local=tuple(url for url in (*index, *extra, *links) if not _is_remote(url)),
+        local=tuple(_USER_INFO.sub(r"\1", url) for url in (*index, *extra, *links) if not _is_remote(url)),
     )
 
 
 def read_proxies() -> tuple[tuple[str, str], ...]:
-    """Return the proxy variables that are set, lower-case name and value."""
-    pairs = ((key, os.environ.get(key) or os.environ.get(key.upper())) for key in PROXY_KEYS)
-    return tuple((key, value) for key, value in pairs if value)
+    """Return the proxy variables that are set, lower-case name and value; an address without a scheme gets http."""
+    found = []
+    for key in PROXY_KEYS:
+        value = os.environ.get(key) or os.environ.get(key.upper())
+        if value and key != "no_proxy":
+            value = value if "://" in value else f"http://{value}"
+            split_login(value)  # refuses what is no address
+        found += [(key, value)] if value else []
+    return tuple(found)
 
 
 def read_ca_bundle() -> Path | None:
     """Return the CA bundle that the environment names for TLS clients, or None for each client's own."""
     for key in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"):
         value = os.environ.get(key)
-        if value and Path(value).is_file():
+        if value and is_file(Path(value)):
             return Path(value)
     return None
 
@@ -87,7 +117,7 @@ def read_netrc(path: Path | None) -> tuple[Login, ...]:
     """Return the logins of a netrc file; without a path, those of $NETRC or ~/.netrc where there is one."""
     given = path or os.environ.get("NETRC")
     file = Path(given) if given else Path.home() / ".netrc"
-    if not file.is_file():
+    if not is_file(file):
         if path is not None:
             raise DefinitionError(f"the netrc file {path} does not exist", hint="give a file that exists.")
         return ()
@@ -104,23 +134,34 @@ def read_netrc(path: Path | None) -> tuple[Login, ...]:
 
 
 def render_netrc(logins: Iterable[Login]) -> str:
-    """Return logins as the text of a netrc file; one without a password (a token) is its user name alone."""
-    lines = (
-        f"machine {login.host} login {login.user}" + (f" password {login.password}" if login.password else "")
-        for login in logins
-    )
-    return "".join(f"{line}\n" for line in lines)
+    """Return logins as the text of a netrc file; one without a password (a token) is its user name alone.
+
+    Raises DefinitionError for a login that not every client reads alike.
+    """
+    lines = []
+    for login in logins:
+        if not login.portable:
+            raise DefinitionError(
+                f"the login for {login.host} holds white space or a backslash, or starts with a quote or #",
+                hint="clients read it from a netrc in different ways; ask the host for another password or token.",
+            )
+        words = ("machine", login.host), ("login", login.user), ("password", login.password)
+        lines.append(" ".join(f"{key} {value}" for key, value in words if value) + "\n")
+    return "".join(lines)
 
 
 def split_login(url: str) -> tuple[str, Login | None]:
     """Return a URL without its user and password, and these as a login. Raises DefinitionError for no URL at all."""
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise DefinitionError(f"{url} is not an address: {error}", hint="write https://host/path.") from error
-    if not parts.username or not parts.hostname:
+        _ = parts.port
+    except ValueError:
+        # Neither the address nor the error is shown: either may hold a password.
+        hint = "write https://host/path; in a password write / as %2F, : as %3A, @ as %40."
+        raise DefinitionError("an index, mirror or proxy is not an address", hint=hint) from None
+    if (parts.username is None and parts.password is None) or not parts.hostname:
         return url, None
-    login = Login(host=parts.hostname, user=unquote(parts.username), password=unquote(parts.password or ""))
+    login = Login(host=parts.hostname, user=unquote(parts.username or ""), password=unquote(parts.password or ""))
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), login
 
 
@@ -143,8 +184,16 @@ def split_pip_logins(pip: PipConfig) -> tuple[PipConfig, tuple[Login, ...]]:
     return bare, tuple(logins)
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file that this user can see."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _is_remote(url: str) -> bool:
-    return url.startswith(("http://", "https://"))
+    return url.lower().startswith(("http://", "https://"))
 
 
 def _pip_files() -> list[Path]:
@@ -156,6 +205,6 @@ def _pip_files() -> list[Path]:
     system = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf")]
     user = [Path.home() / ".pip" / "pip.conf", config_home / "pip" / "pip.conf"]
     given = [Path(override)] if override else []
-    if any(path.is_file() for path in given):
+    if any(map(is_file, given)):
         user = []  # pip then leaves the user's own files out
-    return [path for path in (*system, *user, *site, *given) if path.is_file()]
+    return [path for path in (*system, *user, *site, *given) if is_file(path)]

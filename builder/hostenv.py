@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from builder.channels import TORCH_WHEELS
+from builder.errors import DefinitionError
 from builder.hostconfig import render_netrc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from builder.hostconfig import Login
     from builder.lock import Environment
@@ -34,7 +36,10 @@ _CA_VARIABLES = (
 
 
 def render_settings(sources: Sources, environment: Environment) -> bytes:
-    """Return the script for one cell. Of the machine's logins it holds only those for hosts that the cell asks."""
+    """Return the script for one cell. Of the machine's logins it holds only those for hosts that the cell asks.
+
+    Raises DefinitionError for a CA bundle that cannot be read and a login that no netrc can hold.
+    """
     return "\n".join(_lines(sources, environment)).encode() + b"\n"
 
 
@@ -45,7 +50,7 @@ def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
     for key, value in sources.proxies:
         yield f"export {key}={shlex.quote(value)} {key.upper()}={shlex.quote(value)}"
     if sources.ca_bundle:
-        yield from _file("ca.pem", sources.ca_bundle.read_text(encoding="utf-8", errors="replace"))
+        yield from _file("ca.pem", _read_bundle(sources.ca_bundle))
         yield "export " + " ".join(f'{name}="$host/ca.pem"' for name in _CA_VARIABLES)
         yield from _file("apt.conf", 'Acquire::https::CAInfo "@";\n')
         yield 'sed -i "s|@|$host/ca.pem|" "$host/apt.conf"; export APT_CONFIG="$host/apt.conf"'
@@ -62,6 +67,14 @@ def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
     yield 'mirrored() { sed -f "$host/mirror.sed" "$1" > "$host/${1##*/}"; echo "$host/${1##*/}"; }'
 
 
+def _read_bundle(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        message = f"the CA bundle cannot be read: {error.strerror}"
+        raise DefinitionError(message, path=path, hint="give a PEM file that this user may read.") from error
+
+
 def _file(name: str, text: str) -> Iterator[str]:
     yield f"printf '%s\\n' {shlex.quote(text.rstrip())} > \"$host/{name}\""
 
@@ -74,7 +87,7 @@ def _needed_logins(sources: Sources, environment: Environment) -> list[Login]:
 
 def _pip_conf(sources: Sources) -> str:
     pip = sources.pip
-    insecure = sorted({urlsplit(url).netloc for url in pip.urls if url.startswith("http://")})
+    insecure = sorted({urlsplit(url).netloc for url in pip.urls if urlsplit(url).scheme == "http"})
     lists = {
         "index-url": (pip.index_url,) if pip.index_url else (),
         "extra-index-url": pip.extra_index_urls,

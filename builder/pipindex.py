@@ -16,6 +16,7 @@ from builder.hostconfig import render_netrc
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from builder.hostconfig import Login
     from builder.sources import Sources
 
 
@@ -75,6 +76,12 @@ def fetch_size(url: str, sources: Sources) -> int | None:
     return int(length) if reply.ok and length.isdecimal() else None
 
 
+def _portable_logins(sources: Sources) -> list[Login]:
+    """Return the logins for a netrc; one that it cannot hold matters only for a host that is surely asked."""
+    asked = {urlsplit(url).hostname for url in (*sources.pip.urls, *(mirror for _, mirror in sources.mirrors))}
+    return [login for login in sources.logins if login.portable or login.host in asked]
+
+
 @contextmanager
 def netrc_file(sources: Sources) -> Iterator[Mapping[str, str]]:
     """Yield the environment for a client that reads NETRC, proxies and SSL_CERT_FILE; the netrc is gone afterwards."""
@@ -84,9 +91,10 @@ def netrc_file(sources: Sources) -> Iterator[Mapping[str, str]]:
     if sources.ca_bundle:
         variables["SSL_CERT_FILE"] = str(sources.ca_bundle)
     with tempfile.TemporaryDirectory(prefix="imgbuild-") as folder:
-        if sources.logins:
+        logins = _portable_logins(sources)
+        if logins:
             path = Path(folder) / "netrc"
             path.touch(mode=0o600)
-            path.write_text(render_netrc(sources.logins), encoding="utf-8")
+            path.write_text(render_netrc(logins), encoding="utf-8")
             variables["NETRC"] = str(path)
         yield variables

@@ -22,6 +22,7 @@ from builder.errors import DefinitionError
 from builder.hostconfig import (
     Login,
     PipConfig,
+    is_file,
     read_ca_bundle,
     read_netrc,
     read_pip_config,
@@ -38,6 +39,11 @@ VARIABLE = "IMGBUILD_SOURCES"
 
 _KEYS = ("bases", "conda", "pip", "torch-wheels", "torch-find-links", "ca-bundle", "proxy", "netrc", "network")
 _ADDRESS = re.compile(r"https?://[^\s/][^\s]*")
+_PROXY = re.compile(r"(?:https?|socks[45][ah]?)://[^\s/][^\s]*")
+# distribution/reference: host[:port]/path[:tag][@digest]
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.A
+)
 _HINT = "a sources file takes: " + ", ".join(_KEYS) + "; see the README's chapter on mirrors."
 
 
@@ -80,11 +86,14 @@ class Sources:
 
     def redact(self, text: str) -> str:
         """Return a text without credentials and with canonical addresses in place of mirrors."""
-        proxies = (split_login(address)[1] for _, address in self.proxies)
+        proxies = (split_login(address)[1] for key, address in self.proxies if key != "no_proxy")
+        secrets: set[str] = set()
         for login in (*self.logins, *filter(None, proxies)):
             pair = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
-            for secret in (pair, quote(login.password, safe=""), login.password):
-                text = text.replace(secret, "***") if secret else text
+            secrets |= {pair, quote(login.secret, safe=""), login.secret}
+        # The longest first: one secret may be a part of another.
+        for secret in sorted(filter(None, secrets), key=lambda secret: (-len(secret), secret)):
+            text = text.replace(secret, "***")
         for mirror, canonical in self.origins:
             text = text.replace(mirror, canonical)
         return text
@@ -122,27 +131,26 @@ def _shipped() -> Path:
 
 def _user_default() -> str | None:
     path = _config_dir() / "config.yaml"
-    if not path.is_file():
+    if not is_file(path):
         return None
     config = _read_mapping(path)
     unknown = set(config) - {"sources"}
     if unknown:
         raise DefinitionError(f"unknown key {min(unknown)!r}", path=path, hint="the user config takes: sources.")
-    name = config.get("sources")
-    return str(name) if name else None
+    return _text(path, config, "sources")
 
 
 def _find_file(name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
-        if not path.is_file():
+        if not is_file(path):
             raise DefinitionError(
                 f"there is no sources file {name}", hint="give a file that exists, or a profile name."
             )
         return path
     for folder in (_config_dir() / "sources", _shipped()):
         path = folder / f"{name}.yaml"
-        if path.is_file():
+        if is_file(path):
             return path
     known = sorted({path.stem for folder in (_config_dir() / "sources", _shipped()) for path in folder.glob("*.yaml")})
     raise DefinitionError(
@@ -157,6 +165,9 @@ def _read_mapping(path: Path) -> Mapping[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise DefinitionError(f"not YAML: {error.problem}", path=path, line=line, hint=_HINT) from error
+    except OSError as error:
+        hint = "let this user read it, or choose other sources."
+        raise DefinitionError(f"cannot be read: {error.strerror}", path=path, hint=hint) from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise DefinitionError("not a YAML text in UTF-8", path=path, hint=_HINT) from error
     if not isinstance(data, dict):
@@ -171,39 +182,42 @@ def _load(path: Path, host: Sources) -> Sources:
         raise DefinitionError(f"unknown key {unknown[0]!r}", path=path, hint=_HINT)
     logins = list(host.logins)
 
-    def bare(url: str) -> str:
+    def bare(key: str, url: str) -> str:
+        # The value stays out of the message: a misspelt address may hold a password.
         if not _ADDRESS.fullmatch(url):
-            raise DefinitionError(f"{url!r} is not an address", path=path, hint="write https://host/path.")
+            raise DefinitionError(f"{key} is not an address", path=path, hint="write https://host/path.")
         address, login = split_login(url.rstrip("/"))
         logins.extend([login] if login else [])
         return address
 
     sources = replace(host, name=path.stem)
-    mirrors = [(mirror_prefix(name), bare(url)) for name, url in _pairs(path, data, "conda")]
-    torch = data.get("torch-wheels") or data.get("torch-find-links")
-    mirrors += [(mirror_prefix("torch-wheels"), bare(str(torch)))] if torch else []
+    mirrors = [(mirror_prefix(name), bare(f"conda: {name}", url)) for name, url in _pairs(path, data, "conda")]
+    torch_key = "torch-wheels" if data.get("torch-wheels") else "torch-find-links"
+    if torch := _text(path, data, torch_key):
+        mirrors.append((mirror_prefix("torch-wheels"), bare(torch_key, torch)))
     if "pip" in data:
         pip, found = split_pip_logins(_pip(path, data["pip"]))
         sources = replace(sources, pip=pip)
         logins += found
-    if data.get("ca-bundle"):
-        bundle = (path.parent / str(data["ca-bundle"])).resolve()
-        if not bundle.is_file():
+    if given := _text(path, data, "ca-bundle"):
+        bundle = (path.parent / given).absolute()
+        if not is_file(bundle):
             raise DefinitionError(f"the CA bundle {bundle} does not exist", path=path, hint="give a PEM file.")
         sources = replace(sources, ca_bundle=bundle)
     if "proxy" in data:
         sources = replace(sources, proxies=tuple(_proxies(path, data)))
-    if data.get("netrc"):
-        logins += read_netrc(path.parent / str(data["netrc"]))
-    if data.get("network") not in (None, "host", "default"):
-        raise DefinitionError(f"network is {data['network']!r}", path=path, hint='write "host" or "default".')
+    if given := _text(path, data, "netrc"):
+        logins += read_netrc(path.parent / given)
+    network = _text(path, data, "network")
+    if network not in (None, "host", "default"):
+        raise DefinitionError(f"network is {network!r}", path=path, hint='write "host" or "default".')
     return replace(
         sources,
-        bases=tuple(_pairs(path, data, "bases")),
+        bases=tuple(_bases(path, data)),
         torch_flat="torch-find-links" in data,
         mirrors=tuple(sorted(mirrors, key=lambda pair: (-len(pair[0]), pair[0]))),
         logins=tuple({login.host: login for login in logins}.values()),
-        network="host" if data.get("network") == "host" else None,
+        network="host" if network == "host" else None,
     )
 
 
@@ -214,11 +228,35 @@ def _pairs(path: Path, data: Mapping[str, Any], key: str) -> list[tuple[str, str
     return list(value.items())
 
 
+def _text(path: Path, data: Mapping[str, Any], key: str) -> str | None:
+    value = data.get(key)
+    if not isinstance(value, str | None) or not (value or "").isprintable():
+        raise DefinitionError(f"{key} is not one line of text", path=path, hint=_HINT)
+    return value or None
+
+
+def _bases(path: Path, data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = _pairs(path, data, "bases")
+    for key, ref in pairs:
+        if not _IMAGE.fullmatch(ref):
+            hint = "write it as docker pull takes it: registry.example/image:tag."
+            raise DefinitionError(f"bases: {key} is not the name of an image", path=path, hint=hint)
+    return pairs
+
+
 def _proxies(path: Path, data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    pairs = _pairs(path, data, "proxy")
-    for key, _ in pairs:
+    given = data["proxy"] or {}
+    if isinstance(given, dict) and isinstance(given.get("no"), list):
+        given = given | {"no": ",".join(map(str, given["no"]))}
+    pairs = _pairs(path, {"proxy": given}, "proxy")
+    for key, value in pairs:
         if key not in ("http", "https", "no"):
             raise DefinitionError(f"unknown proxy {key!r}", path=path, hint="proxy takes: http, https, no.")
+        if not (value.isprintable() if key == "no" else _PROXY.fullmatch(value)):
+            hint = "write http://host:port, also https or socks5; no takes a list of hosts."
+            raise DefinitionError(f"proxy: {key} is malformed", path=path, hint=hint)
+        if key != "no":
+            split_login(value)  # refuses what is no address
     return [(f"{key}_proxy", value) for key, value in pairs]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import netrc
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -75,7 +76,18 @@ def test_indexes_on_this_disk_are_kept_apart(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-@pytest.mark.parametrize("raw", [b"index-url = x\n", b"[global]\nindex-url = \xff\n", b"[global]\n[global]\n"])
+def test_index_in_capitals_is_remote_and_a_local_one_shows_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "HTTPS://u:pw@host.example/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", "ftp://u:pw@links.example/w u:pw@bare.example/w /opt/w@1")
+    config, logins = split_pip_logins(read_pip_config())
+    assert config.urls == ("https://host.example/simple",)
+    assert config.local == ("ftp://links.example/w", "bare.example/w", "/opt/w@1")
+    assert [login.password for login in logins] == ["pw"]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"index-url = x\n", b"[global]\nindex-url = \xff\n", b"[global]\n[global]\n", b"https://u:s3cr3t@x\n"]
+)
 def test_malformed_pip_config_is_told_with_its_path(
     raw: bytes, bare_host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,12 +97,22 @@ def test_malformed_pip_config_is_told_with_its_path(
     with pytest.raises(DefinitionError, match=r"pip's configuration") as caught:
         read_pip_config()
     assert caught.value.path == path
+    assert "s3cr3t" not in str(caught.value)
 
 
 def test_proxies_come_from_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "localhost")
     assert read_proxies() == (("https_proxy", "http://proxy.example:3128"), ("no_proxy", "localhost"))
+
+
+def test_proxy_without_a_scheme_gets_one_and_a_broken_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "u:s3cr3t@proxy.example:3128")
+    assert read_proxies() == (("http_proxy", "http://u:s3cr3t@proxy.example:3128"),)
+    monkeypatch.setenv("http_proxy", "http://u:s3cr3t@[::1")
+    with pytest.raises(DefinitionError) as caught:
+        read_proxies()
+    assert "s3cr3t" not in str(caught.value)
 
 
 def test_ca_bundle_is_the_first_that_exists(bare_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +157,7 @@ def test_netrc_survives_a_login_without_password(tmp_path: Path) -> None:
         ("https://pypi.example/simple", "https://pypi.example/simple", None),
         ("https://me:p%40ss@pypi.example:8443/x", "https://pypi.example:8443/x", ("pypi.example", "me", "p@ss")),
         ("https://token@pypi.example/x", "https://pypi.example/x", ("pypi.example", "token", "")),
+        ("https://:pw@pypi.example/x", "https://pypi.example/x", ("pypi.example", "", "pw")),
         ("/opt/wheels", "/opt/wheels", None),
     ],
 )
@@ -144,9 +167,38 @@ def test_credentials_leave_the_address(url: str, bare: str, login: tuple[str, st
     assert found == (Login(host=login[0], user=login[1], password=login[2]) if login else None)
 
 
-def test_broken_address_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="is not an address"):
-        split_login("https://[::1/simple")
+@pytest.mark.parametrize(
+    "url", ["https://u:s3cr3t@[::1/simple", "https://u:s3cr3t@h\u2100st.example/x", "https://u:s3cr3t/x@host.example/"]
+)
+def test_broken_address_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(DefinitionError, match="is not an address") as caught:
+        split_login(url)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a\nmachine evil.example", "a\x00", "a\tb", "\x7f"])
+def test_control_character_makes_no_login(text: str) -> None:
+    with pytest.raises(DefinitionError, match="control character"):
+        Login(host="one.example", user="me", password=text)
+    with pytest.raises(DefinitionError, match="control character"):
+        split_login(f"https://{quote(text)}@one.example/x")
+
+
+@pytest.mark.parametrize("text", ["two words", "no\u00a0break", '"quoted"', "#hash", "back\\slash"])
+def test_login_that_clients_read_differently_is_refused(text: str) -> None:
+    for login in (
+        Login(host="one.example", user="me", password=text),
+        Login(host="one.example", user=text, password=""),
+    ):
+        with pytest.raises(DefinitionError, match=r"login for one\.example"):
+            render_netrc([login])
+
+
+@pytest.mark.parametrize("text", ["p#w", "p\"w'", "$(x)&;|", "p%40ss@:/", "\u00e9"])
+def test_odd_password_survives_the_netrc(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "netrc"
+    path.write_text(render_netrc([Login(host="one.example", user="", password=text)]), encoding="utf-8")
+    assert netrc.netrc(str(path)).hosts == {"one.example": ("", "", text)}
 
 
 def test_every_index_of_pip_loses_its_credentials() -> None:

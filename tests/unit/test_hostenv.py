@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.errors import DefinitionError
 from builder.hostconfig import Login, PipConfig
 from builder.hostenv import render_settings
 from builder.sources import Sources
@@ -92,17 +93,21 @@ def test_logins_are_readable_for_the_owner_alone_and_only_those_needed(tmp_path:
 
 
 def test_a_password_cannot_break_out(tmp_path: Path) -> None:
-    login = Login(
-        host="conda.anaconda.org", user="me", password=f"{NASTY}\nIMGBUILD_END\ntouch owned\n'; touch owned; '"
-    )
-    assert run(tmp_path, make_sources(logins=(login,)), 'cat "$NETRC"').startswith(
-        f"machine conda.anaconda.org login me password {NASTY}"
-    )
+    password = "p'w\"$(touch${IFS}owned)`touch${IFS}owned`';touch${IFS}owned;'&|*~!#"
+    login = Login(host="conda.anaconda.org", user="me", password=password)
+    shown = run(tmp_path, make_sources(logins=(login,)), 'cat "$NETRC"')
+    assert shown == f"machine conda.anaconda.org login me password {password}\n"
+
+
+def test_bundle_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match="CA bundle cannot be read") as caught:
+        render_settings(make_sources(ca_bundle=tmp_path), make_environment())
+    assert caught.value.path == tmp_path
 
 
 def test_pip_is_told_its_indexes_and_trusts_http_ones(tmp_path: Path) -> None:
     pip = PipConfig(
-        index_url="http://127.0.0.1:8765/simple",
+        index_url="HTTP://127.0.0.1:8765/simple",
         extra_index_urls=("https://one.example/s", "https://two.example/s%20"),
         find_links=("https://links.example/w",),
     )
@@ -111,7 +116,7 @@ def test_pip_is_told_its_indexes_and_trusts_http_ones(tmp_path: Path) -> None:
     parser.read_string(text)
     found = {key: value.split() for key, value in parser.items("global")}
     assert found == {
-        "index-url": ["http://127.0.0.1:8765/simple"],
+        "index-url": ["HTTP://127.0.0.1:8765/simple"],
         "extra-index-url": ["https://one.example/s", "https://two.example/s%20"],
         "find-links": ["https://links.example/w"],
         "trusted-host": ["127.0.0.1:8765"],

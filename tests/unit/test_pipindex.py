@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder.errors import DefinitionError
 from builder.hostconfig import Login, PipConfig
 from builder.pipindex import canonical_url, fetch_size, netrc_file
 from builder.sources import Sources
@@ -88,6 +89,16 @@ def test_netrc_of_one_run_is_private_and_gone_afterwards(tmp_path: Path) -> None
     assert variables["SSL_CERT_FILE"] == str(bundle)
     assert variables["HTTPS_PROXY"] == "http://p.example"
     assert "NETRC" not in os.environ
+
+
+def test_login_that_no_netrc_holds_is_refused_only_where_it_is_needed() -> None:
+    plain = Login(host="pypi.example", user="me", password="s3cret")
+    spaced = Login(host="other.example", user="me", password="two words")
+    needed = make_sources(pip=PipConfig(index_url="https://other.example/simple"), logins=(plain, spaced))
+    with pytest.raises(DefinitionError, match=r"login for other\.example"), netrc_file(needed):
+        pass
+    with netrc_file(make_sources(logins=(plain, spaced))) as variables:
+        assert Path(variables["NETRC"]).read_text() == "machine pypi.example login me password s3cret\n"
 
 
 @pytest.mark.usefixtures("bare_host")

@@ -126,6 +126,60 @@ def test_secrets_are_neither_shown_nor_left_in_texts(tmp_path: Path) -> None:
     assert sources.redact(said) == shown
 
 
+def test_token_in_place_of_a_user_is_a_secret(tmp_path: Path) -> None:
+    sources = load(
+        tmp_path, "conda: {conda-forge: 'https://t0ken-long@m.example/cf'}\nproxy: {http: 'http://t0ken@p'}\n"
+    )
+    assert sources.redact("t0ken-long and t0ken") == "*** and ***"
+
+
+def test_hosts_without_proxy_may_be_a_list(tmp_path: Path) -> None:
+    sources = load(tmp_path, "proxy: {http: 'socks5h://p.example:1080', no: [localhost, .example]}\n")
+    assert sources.proxies == (("http_proxy", "socks5h://p.example:1080"), ("no_proxy", "localhost,.example"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("conda: {conda-forge: 'htps://user:s3cr3t@host/x'}", "conda: conda-forge"),
+        ("torch-wheels: 'htps://user:s3cr3t@host/x'", "torch-wheels"),
+        ("pip: {index-url: 'htps://user:s3cr3t@host/x'}", "index-url"),
+        ("proxy: {https: 'htps://user:s3cr3t@host/x'}", "proxy: https"),
+        ("bases: {miniforge: 'https://user:s3cr3t@host/x'}", "bases: miniforge"),
+        ("ca-bundle: [s3cr3t]", "ca-bundle"),
+        ("netrc: {s3cr3t: s3cr3t}", "netrc"),
+        ("network: [s3cr3t]", "network"),
+    ],
+)
+def test_malformed_value_is_named_by_its_key_and_not_shown(text: str, key: str, tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=key) as caught:
+        load(tmp_path, text)
+    assert "s3cr3t" not in str(caught.value)
+    assert caught.value.path == tmp_path / "mine.yaml"
+
+
+@pytest.mark.parametrize(
+    "ref", ["ubuntu", "debian:13-slim", "127.0.0.1:5000/a/b__c:1.0", f"r.example/x:1@sha256:{'0' * 64}"]
+)
+def test_base_may_be_any_image(ref: str, tmp_path: Path) -> None:
+    assert load(tmp_path, f"bases: {{miniforge: '{ref}'}}\n").base_ref("miniforge") == ref
+
+
+def test_file_that_the_user_may_not_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    # A file that fails for root too, who may read any other: nothing is mapped at address 0.
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(DefinitionError, match="cannot be read") as caught:
+        find_sources(str(path))
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "./" + "x" * 5000 + ".yaml"])
+def test_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(DefinitionError):
+        find_sources(name)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -150,6 +204,13 @@ def test_secrets_are_neither_shown_nor_left_in_texts(tmp_path: Path) -> None:
         "ca-bundle: absent.pem\n",
         "netrc: absent\n",
         "network: bridge\n",
+        'ca-bundle: "\\0"\n',
+        "netrc: 3\n",
+        "ca-bundle: .\n",
+        "proxy: {http: p.example}\n",
+        "proxy: {http: 'http://p.example:x'}\n",
+        "proxy: [http]\n",
+        "bases: {miniforge: 'Registry Example/x'}\n",
         "name: !!python/object:os.system {}\n",
         "network: 2001-99-99\n",
         "? [a]\n: b\n",
