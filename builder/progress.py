@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from builder.events import Event
 
-STYLES = ("auto", "rich", "plain", "github", "quiet")
-
 _TAIL = 12
 
 
@@ -31,6 +29,9 @@ class Progress(Protocol):
 
     def stage(self, text: str) -> None:
         """Say that a stage outside the engine began."""
+
+    def note(self, text: str) -> None:
+        """Say something on the way that stays on the screen and is no result."""
 
     def event(self, name: str, event: Event) -> None:
         """Take in one event of a build."""
@@ -78,6 +79,10 @@ class PlainProgress:
         """Say that a stage outside the engine began."""
         self._line(text)
 
+    def note(self, text: str) -> None:
+        """Say something on the way."""
+        self._line(text)
+
     def done(self, text: str) -> None:
         """Say a result."""
         self._line(text)
@@ -95,7 +100,7 @@ class PlainProgress:
                 for line in lines:
                     self._line(f"{self._tag(event.step)} {self._redact(line.rstrip())}")
             case Notice():
-                self._line(f"{self._tag(event.step)} warning: {self._redact(event.text)}")
+                self._trouble("warning", event.step, event.text)
 
     def _step(self, name: str, step: Step) -> None:
         before = self._steps.get(step.digest)
@@ -108,11 +113,14 @@ class PlainProgress:
             if rest := self._partial.pop(step.digest, ""):
                 self._line(f"{self._tag(step.digest)} {self._redact(rest)}")
             if step.error:
-                self._line(f"{self._tag(step.digest)} failed: {self._redact(step.error)}")
+                self._trouble("failed", step.digest, step.error)
             elif step.cached:
                 self._line(f"{self._tag(step.digest)} cached")
             elif step.started:
                 self._line(f"{self._tag(step.digest)} done in {step.completed - step.started:.1f} s")
+
+    def _trouble(self, kind: str, digest: str, text: str) -> None:
+        self._line(f"{self._tag(digest)} {kind}: {self._redact(text)}")
 
     def _tag(self, digest: str) -> str:
         return f"#{self._numbers.setdefault(digest, len(self._numbers) + 1)}"
@@ -122,9 +130,10 @@ class PlainProgress:
 
 
 class GithubProgress(PlainProgress):
-    """Plain lines, with each stage a fold of the log and warnings as annotations."""
+    """Plain lines, with each stage and each cell's build a fold of the log; warnings and failures are annotations."""
 
     _open = False
+    _building: str | None = None
 
     def stage(self, text: str) -> None:
         """Begin a fold."""
@@ -132,21 +141,31 @@ class GithubProgress(PlainProgress):
         print(f"::group::{text}", file=self._out, flush=True)
         self._open = True
 
+    def note(self, text: str) -> None:
+        """Say something outside the folds."""
+        self._close()
+        super().note(text)
+
     def done(self, text: str) -> None:
         """Say a result outside the folds."""
         self._close()
+        self._building = None
         super().done(text)
 
     def event(self, name: str, event: Event) -> None:
-        """Take in one event of a build."""
-        if isinstance(event, Notice):
-            text = self._redact(event.text).replace("%", "%25").replace("\n", "%0A")
-            print(f"::warning title={name}::{text}", file=self._out, flush=True)
-        else:
-            super().event(name, event)
+        """Take in one event of a build; the first of a cell begins its fold."""
+        if name != self._building:
+            self.stage(f"{name}: building")
+            self._building = name
+        super().event(name, event)
 
     def __exit__(self, *error: object) -> None:
         self._close()
+
+    def _trouble(self, kind: str, digest: str, text: str) -> None:
+        command = "error" if kind == "failed" else kind
+        said = self._redact(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        print(f"::{command} title={self._building} {self._tag(digest)}::{said}", file=self._out, flush=True)
 
     def _close(self) -> None:
         if self._open:
@@ -158,6 +177,9 @@ class QuietProgress(PlainProgress):
     """Nothing but results."""
 
     def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
         """Say nothing."""
 
     def event(self, name: str, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ class RichProgress:
         self._stage: str | None = None
         self._running: dict[str, Step] = {}
         self._finished: set[str] = set()
+        self._partial: dict[str, str] = {}
         self._words: dict[str, str] = {}
         self._transfers: dict[str, Transfer] = {}
         self._began = time.monotonic()
@@ -49,6 +51,10 @@ class RichProgress:
         self._stage = text
         self._began = time.monotonic()
 
+    def note(self, text: str) -> None:
+        """Say something on the way, above the live block."""
+        self._console.print(Text.assemble(("· ", "dim"), text))
+
     def done(self, text: str) -> None:
         """Say a result that stays on the screen."""
         self._stage = None
@@ -60,19 +66,26 @@ class RichProgress:
             case Step():
                 self._step(name, event)
             case Log():
-                words = [line for line in self._redact(event.text).splitlines() if line.strip()]
-                if words:
-                    self._words[event.step] = words[-1].strip()
+                self._log(event)
             case Transfer():
                 self._transfers[event.step] = event
             case Notice():
                 self._console.print(Text.assemble(("! ", "yellow"), self._redact(event.text)))
+
+    def _log(self, event: Log) -> None:
+        # Only whole lines are shown: the start of a secret is none that could be redacted.
+        text = self._partial.get(event.step, "") + event.text
+        *lines, self._partial[event.step] = re.split(r"[\r\n]", text)
+        words = [line for line in lines if line.strip()]
+        if words:
+            self._words[event.step] = self._redact(words[-1]).strip()
 
     def _step(self, name: str, step: Step) -> None:
         if step.name.startswith("[internal]") or step.name == "copy /context /":
             return
         if step.completed:
             self._running.pop(step.digest, None)
+            self._partial.pop(step.digest, None)
             if step.digest not in self._finished:
                 self._finished.add(step.digest)
                 self._console.print(self._finished_line(name, step), no_wrap=True, overflow="ellipsis")

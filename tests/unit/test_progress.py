@@ -37,6 +37,7 @@ def draw(kind: type[PlainProgress], events: Iterable[Event], *, stage: str = "")
     with kind(redact, out) as progress:
         if stage:
             progress.stage(stage)
+            progress.note("by the way")
         for event in events:
             progress.event("cell", event)
         progress.done("finished")
@@ -68,6 +69,10 @@ def test_step_is_told_once_however_often_it_is_reported() -> None:
     assert draw(PlainProgress, events) == ["#1 cell: [2/3] RUN make", "#1 done in 2.5 s", "finished"]
 
 
+def test_note_is_told_on_the_way() -> None:
+    assert draw(PlainProgress, [], stage="solving") == ["solving", "by the way", "finished"]
+
+
 def test_cached_step_is_told() -> None:
     assert "#1 cached" in draw(PlainProgress, [step(started=1.0, completed=1.0, cached=True)])
 
@@ -87,9 +92,38 @@ def test_github_folds_stages_and_annotates_warnings() -> None:
     notice = Notice(step="sha256:a", text="100% s3cret\nsecond line")
     assert draw(GithubProgress, [notice], stage="solving") == [
         "::group::solving",
-        "::warning title=cell::100%25 ***%0Asecond line",
+        "::endgroup::",
+        "by the way",
+        "::group::cell: building",
+        "::warning title=cell #1::100%25 ***%0Asecond line",
         "::endgroup::",
         "finished",
+    ]
+
+
+def test_github_folds_the_build_of_each_cell_and_annotates_failures() -> None:
+    out = io.StringIO()
+    with GithubProgress(redact, out) as progress:
+        for cell in ("one", "two"):
+            for event in (step(), step(started=1.0), step(started=1.0)):
+                progress.event(cell, event)
+            progress.done(f"{cell} finished")
+        for _ in range(2):
+            progress.event("three", step(digest="sha256:b", started=1.0, completed=2.0, error="wget\rs3cret\nend"))
+    lines = [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in out.getvalue().splitlines()]
+    assert lines == [
+        "::group::one: building",
+        "#1 one: [2/3] RUN make",
+        "::endgroup::",
+        "one finished",
+        "::group::two: building",
+        "#1 two: [2/3] RUN make",
+        "::endgroup::",
+        "two finished",
+        "::group::three: building",
+        "#2 three: [2/3] RUN make",
+        "::error title=three #2::wget%0D***%0Aend",
+        "::endgroup::",
     ]
 
 
@@ -123,6 +157,7 @@ def test_progress_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]) -> Non
             progress.stage("solving")
             for event in replay("success"):
                 progress.event("cell", event)
+            progress.note("by the way")
             progress.done("finished")
     assert capsys.readouterr().out == ""
 

@@ -44,6 +44,27 @@ def test_running_step_shows_its_last_words_and_bytes(progress: RichProgress) -> 
     assert "first" not in block
 
 
+def test_secret_that_arrives_in_pieces_is_never_shown(progress: RichProgress) -> None:
+    progress.event("cell", Step(digest="a", name=RUN, started=time.time()))
+    for text, shown in (
+        ("begin\ntoken s3c", "begin"),
+        ("ret", "begin"),
+        (" end\n", "token *** end"),
+        ("50%\r", "50%"),
+    ):
+        progress.event("cell", Log(step="a", stream=1, text=text))
+        block = live(progress)
+        assert shown in block
+        assert "s3c" not in block
+
+
+def test_note_scrolls_away_and_leaves_the_stage(progress: RichProgress) -> None:
+    progress.stage("solving")
+    progress.note("by the way")
+    assert "by the way" in printed(progress)
+    assert "solving" in live(progress)
+
+
 def test_finished_step_scrolls_away_once(progress: RichProgress) -> None:
     done = Step(digest="a", name=RUN, started=1.0, completed=3.5)
     progress.event("cell", Step(digest="a", name=RUN, started=1.0))
