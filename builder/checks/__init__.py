@@ -18,14 +18,11 @@ from builder.errors import CheckError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testcontainers.core.container import DockerContainer
+    from docker.models.containers import Container
 
     from builder.definition import Base
     from builder.lock import Environment
     from builder.matrix import Cell
-
-LABEL = "dev.imgbuild.check"
-"""Label of the containers that checks run in, so that those of a killed run can be found and removed."""
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _FOLDER = "/tmp/imgbuild"  # noqa: S108 (inside a container that only this run uses)
@@ -44,7 +41,7 @@ SUITES = (
     Suite(
         script="packages.py",
         user=None,
-        checks=("python", "conda-packages", "pip-packages", "torch", "pip-check"),
+        checks=("python", "command", "conda-packages", "pip-packages", "torch", "pip-check"),
     ),
     Suite(script="leftovers.py", user="0", checks=("no-caches", "no-settings")),
 )
@@ -60,11 +57,15 @@ class Verdict:
 
 
 def digest_checks() -> str:
-    """Return the digest (`sha256:…`) of all check scripts: an image that passed others has to be checked again."""
-    digest = hashlib.sha256()
-    for path in sorted(_SCRIPTS.glob("*.py")):
+    """Return the digest (`sha256:…`) of all checks: an image that passed others has to be checked again."""
+    digest = hashlib.sha256(repr(SUITES).encode())
+    for path in _list_scripts():
         digest.update(path.read_bytes())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _list_scripts() -> list[Path]:
+    return sorted(_SCRIPTS.glob("*.py"))
 
 
 def describe_cell(cell: Cell, environment: Environment, base: Base, prefix: str) -> dict[str, Any]:
@@ -84,9 +85,13 @@ def describe_cell(cell: Cell, environment: Environment, base: Base, prefix: str)
 def run_checks(image: str, expected: dict[str, Any]) -> tuple[Verdict, ...]:
     """Return the verdicts of all suites on one image, in the order of the suites.
 
-    Raises CheckError when the image cannot be started at all.
+    Raises CheckError when the image cannot be started at all, EngineError when the engine is lost on the way.
     """
-    with _started(image, expected) as container:
+    from builder.checks.container import start_container  # docker and testcontainers are slow to import
+
+    files = {f"{_FOLDER}/{path.name}": path.read_bytes() for path in _list_scripts()}
+    files[f"{_FOLDER}/expected.json"] = json.dumps(expected).encode()
+    with start_container(image, files) as container:
         return tuple(verdict for suite in SUITES for verdict in _run_suite(container, suite, expected["prefix"]))
 
 
@@ -99,48 +104,30 @@ def require_pass(verdicts: tuple[Verdict, ...], name: str) -> None:
         raise CheckError(f"{name}: {len(failed)} of {len(verdicts)} checks failed\n{lines}", hint=hint)
 
 
-@contextlib.contextmanager
-def _started(image: str, expected: dict[str, Any]) -> Iterator[DockerContainer]:
-    from docker.errors import APIError
-    from testcontainers.core.config import testcontainers_config
-    from testcontainers.core.container import DockerContainer
+def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verdict]:
+    from builder.checks.container import require_running
 
-    # Ryuk, which reaps containers of dead test runs, is an image of its own that an air gap does not have.
-    testcontainers_config.ryuk_disabled = True
-    python = f"{expected['prefix']}/bin/python"
-    container = DockerContainer(image).with_command([python, "-c", "import time; time.sleep(3600)"])
-    container.with_kwargs(network_mode="none", labels={LABEL: "true"}, auto_remove=True, init=True)
-    for path in sorted(_SCRIPTS.glob("*.py")):
-        container.with_copy_into_container(path, f"{_FOLDER}/{path.name}")
-    container.with_copy_into_container(json.dumps(expected).encode(), f"{_FOLDER}/expected.json")
-    _remove_leftovers(container)
-    try:
-        container.start()
-    except APIError as error:
-        raise CheckError(f"the image does not start: {error.explanation or error}") from error
-    try:
-        yield container
-    finally:
-        container.stop(force=True, delete_volume=True)
-
-
-def _remove_leftovers(container: DockerContainer) -> None:
-    from docker.errors import APIError
-
-    client = container.get_docker_client().client
-    for old in client.containers.list(all=True, filters={"label": f"{LABEL}=true", "status": "exited"}):
-        with contextlib.suppress(APIError):
-            old.remove(force=True)
-
-
-def _run_suite(container: DockerContainer, suite: Suite, prefix: str) -> Iterator[Verdict]:
-    command = [f"{prefix}/bin/python", "-B", f"{_FOLDER}/{suite.script}", f"{_FOLDER}/expected.json"]
-    done: Any = container.get_wrapped_container().exec_run(command, user=suite.user or "", demux=True)
+    # -E: variables of the image, PYTHONOPTIMIZE or PYTHONPATH, must not change what a check finds. Not -I, which would
+    # hide the user's own site-packages, although the image's user imports from there.
+    command = [f"{prefix}/bin/python", "-E", "-B", f"{_FOLDER}/{suite.script}", f"{_FOLDER}/expected.json"]
+    done: Any = container.exec_run(command, user=suite.user or "", demux=True)
     out, err = ((part or b"").decode(errors="replace") for part in done.output)
-    found = {row["check"]: row for row in map(json.loads, out.splitlines())}
+    found = read_verdicts(out)
+    if found.keys() < set(suite.checks):
+        require_running(container)
     for check in suite.checks:
         if check in found:
-            yield Verdict(**found[check])
+            yield found[check]
         else:
-            reason = err.strip() or f"exit status {done.exit_code}"
+            reason = err.strip() or out.strip() or f"exit status {done.exit_code}"
             yield Verdict(check=check, verdict="fail", detail=f"{suite.script} gave no verdict: {reason[-600:]}")
+
+
+def read_verdicts(out: str) -> dict[str, Verdict]:
+    """Return the verdicts among the lines that a script printed; a package may print lines of its own at start."""
+    found = {}
+    for line in out.splitlines():
+        with contextlib.suppress(ValueError, TypeError):
+            verdict = Verdict(**json.loads(line))
+            found[verdict.check] = verdict
+    return found

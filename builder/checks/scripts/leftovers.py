@@ -2,7 +2,7 @@
 
 import os
 
-from verdict import run_checks
+from verdict import Failed, run_checks
 
 EMPTY = [
     "/root/.cache",
@@ -33,7 +33,8 @@ def no_caches(expected):
     """The places where conda, pip and apt keep what they download hold no file of this image's making."""
     found = [path for folder in EMPTY + [expected["pkgs-dir"]] for path in list_files(folder)]
     left = [path for path in found if os.path.basename(path) not in BOOKKEEPING]
-    assert not left, f"{len(left)} files left: " + ", ".join(sorted(left)[:5])
+    if left:
+        raise Failed(f"{len(left)} files left: " + ", ".join(sorted(left)[:5]))
     return "nothing left"
 
 
@@ -41,7 +42,8 @@ def no_settings(expected):
     """The environment names no address, proxy or credential of the machine that built the image."""
     names = ("proxy", "netrc", "pip_", "conda_ssl", "requests_ca", "ssl_cert", "curl_ca")
     found = sorted(key for key in os.environ if key.lower().startswith(names) or key.lower().endswith("_proxy"))
-    assert not found, "set in the image: " + ", ".join(found)
+    if found:
+        raise Failed("set in the image: " + ", ".join(found))
 
 
 run_checks([no_caches, no_settings])

@@ -6,10 +6,11 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 
-from verdict import Skip, compare_sets, run_checks
+from verdict import Failed, Skip, compare_sets, run_checks
 
 
 def read_records():
@@ -21,8 +22,21 @@ def read_records():
 def python(expected):
     """The interpreter has the locked version and lives in the environment's own prefix."""
     found = platform.python_version()
-    assert found == expected["python"], f"Python is {found}, the lock has {expected['python']}"
-    assert sys.prefix == expected["prefix"], f"Python runs in {sys.prefix}, not in {expected['prefix']}"
+    if found != expected["python"]:
+        raise Failed(f"Python is {found}, the lock has {expected['python']}")
+    if sys.prefix != expected["prefix"]:
+        raise Failed(f"Python runs in {sys.prefix}, not in {expected['prefix']}")
+    return found
+
+
+def command(expected):
+    """Plain `python` is the environment's own, and no variable makes it import from elsewhere."""
+    found = shutil.which("python")
+    if found != os.path.join(expected["prefix"], "bin", "python"):
+        raise Failed(f"`python` is {found or 'not in PATH'}, not that of {expected['prefix']}")
+    moved = sorted({"PYTHONHOME", "PYTHONPATH"} & os.environ.keys())
+    if moved:
+        raise Failed("set in the image: " + ", ".join(moved))
     return found
 
 
@@ -54,19 +68,24 @@ def torch(expected):
     import torch
 
     found = torch.__version__.partition("+")[0]
-    assert found == expected["torch"], f"torch is {found}, the lock has {expected['torch']}"
+    if found != expected["torch"]:
+        raise Failed(f"torch is {found}, the lock has {expected['torch']}")
     built = ".".join(torch.version.cuda.split(".")[:2]) if torch.version.cuda else None
-    assert built == expected["cuda"], f"torch was built for CUDA {built}, the cell is for CUDA {expected['cuda']}"
+    if built != expected["cuda"]:
+        raise Failed(f"torch was built for CUDA {built}, the cell is for CUDA {expected['cuda']}")
     total = float((torch.ones(64, 64) @ torch.ones(64, 64)).sum())
-    assert total == 64.0**3, f"a matrix product on the CPU gave {total}"
+    if total != 64.0**3:
+        raise Failed(f"a matrix product on the CPU gave {total}")
     return f"{torch.__version__}, CUDA {torch.version.cuda}"
 
 
 def pip_check(expected):
     """pip finds every requirement of every distribution satisfied."""
-    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout + done.stderr).strip()
+    arguments = [sys.executable, "-E", "-B", "-m", "pip", "--isolated", "check"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failed((done.stdout + done.stderr).strip())
     return done.stdout.strip()
 
 
-run_checks([python, conda_packages, pip_packages, torch, pip_check])
+run_checks([python, command, conda_packages, pip_packages, torch, pip_check])

@@ -5,6 +5,10 @@ import sys
 import traceback
 
 
+class Failed(Exception):
+    """The image is not what was expected; the text says in what. Not an assert: PYTHONOPTIMIZE removes those."""
+
+
 class Skip(Exception):
     """The check does not apply here; its text says why."""
 
@@ -19,17 +23,18 @@ def run_checks(checks):
             verdict, detail = "pass", check(expected)
         except Skip as skip:
             verdict, detail = "skip", str(skip)
-        except AssertionError as error:
+        except Failed as error:
             verdict, detail = "fail", str(error)
         except Exception:
             verdict, detail = "fail", traceback.format_exc(limit=-3)
-        print(json.dumps({"check": name, "verdict": verdict, "detail": detail or ""}), flush=True)
+        line = json.dumps({"check": name, "verdict": verdict, "detail": detail or ""})
+        print(f"\n{line}", flush=True)  # on a line of its own, whatever a package printed before
 
 
 def compare_sets(expected, found, what):
-    """Return how many there are; raise AssertionError naming what is missing and what nobody asked for."""
+    """Return how many there are; raise Failed naming what is missing and what nobody asked for."""
     faults = [f"missing: {item}" for item in sorted(expected - found)]
     faults += [f"not in the lock: {item}" for item in sorted(found - expected)]
     if faults:
-        raise AssertionError("; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else ""))
+        raise Failed("; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else ""))
     return f"{len(found)} {what}"

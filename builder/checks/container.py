@@ -1,0 +1,96 @@
+"""Keep a container of an image running while its checks do, and remove those that killed runs left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, NotFound
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+
+from builder.errors import CheckError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+LABEL = "dev.imgbuild.check"
+"""Label of the containers that checks run in; its value says which process they belong to."""
+
+_LIFE = "3600"  # seconds: far more than checks take, and the end of a container that nobody removes
+_LOST = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
+_STOPPED = "the container of the checks was stopped while they ran"
+_HINT = "see that the engine runs and rerun the same command: the image is built, and only its checks run again."
+
+
+@contextlib.contextmanager
+def start_container(image: str, files: Mapping[str, bytes]) -> Iterator[Container]:
+    """Yield a running container of an image, without a network and with the files (path → content) in it.
+
+    Raises CheckError when the image does not start, and EngineError when the engine is lost on the way, also while
+    the caller uses the container.
+    """
+    # Ryuk, which reaps containers of dead test runs, is an image of its own that an air gap does not have.
+    testcontainers_config.ryuk_disabled = True
+    with _explained():
+        container = DockerContainer(image).with_command(["sleep", _LIFE])
+        container.with_kwargs(network_mode="none", labels={LABEL: describe_owner()}, auto_remove=True, init=True)
+        for path, data in files.items():
+            container.with_copy_into_container(data, path)
+        remove_orphans(container.get_docker_client().client)
+        try:
+            _start(container)
+            yield container.get_wrapped_container()
+        finally:
+            # What cannot be removed now is an orphan for the next run; the error that led here is the one to tell.
+            with contextlib.suppress(*_LOST):
+                container.stop(force=True, delete_volume=True)
+
+
+def require_running(container: Container) -> None:
+    """Raise EngineError when a container was ended from outside: what ran in it then says nothing about the image."""
+    container.reload()
+    if container.status != "running":
+        raise EngineError(_STOPPED, hint=_HINT)
+
+
+def describe_owner() -> str:
+    """Return what tells this process from all others: the machine's boot, its PID namespace, its PID in there."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()} {os.getpid()}"
+
+
+def remove_orphans(client: DockerClient) -> None:
+    """Remove the containers whose process is gone; those of other machines and PID namespaces cannot be judged."""
+    here, _, _ = describe_owner().rpartition(" ")
+    for container in client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
+        place, _, pid = container.labels[LABEL].rpartition(" ")
+        if place == here and not Path("/proc", pid).exists():
+            with contextlib.suppress(APIError):  # another run removes it at the same time
+                container.remove(force=True, v=True)
+
+
+def _start(container: DockerContainer) -> None:
+    try:
+        container.start()
+    except APIError as error:
+        raise CheckError(f"the image does not start: {error.explanation or error}") from error
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        raise EngineError(_STOPPED, hint=_HINT) from error
+    except APIError as error:
+        raise EngineError(f"the engine refused to run the checks: {error.explanation or error}", hint=_HINT) from error
+    except _LOST as error:
+        raise EngineError("the connection to the container engine broke during the checks", hint=_HINT) from error

@@ -1,0 +1,89 @@
+"""The checks without an engine: how verdicts are read, and that the scripts can fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import builder.checks
+from builder.checks import SUITES, Suite, Verdict, digest_checks, read_verdicts, require_pass, run_checks
+from builder.errors import CheckError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCRIPTS = Path(builder.checks.__file__).parent / "scripts"
+EXPECTED = {"prefix": "/elsewhere", "pkgs-dir": "/nowhere", "python": "3.0.0", "cuda": None, "torch": None}
+
+
+def run_script(script: Path, tmp_path: Path, env: Mapping[str, str] = {}) -> dict[str, Verdict]:
+    """Return the verdicts of a script that this machine's Python runs."""
+    expected = tmp_path / "expected.json"
+    expected.write_text(json.dumps(EXPECTED | {"conda": [["six", "1", "0", "url"]], "pip": []}))
+    command = [sys.executable, "-B", str(script), str(expected)]
+    return read_verdicts(subprocess.run(command, capture_output=True, text=True, env=env).stdout)
+
+
+def write_script(tmp_path: Path, body: str) -> Path:
+    path = tmp_path / "script.py"
+    path.write_text(f"import sys\nsys.path.insert(0, {str(SCRIPTS)!r})\nfrom verdict import *\n{body}\n")
+    return path
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.script)
+def test_each_script_gives_the_verdicts_that_its_suite_promises(suite: Suite, tmp_path: Path) -> None:
+    assert tuple(run_script(SCRIPTS / suite.script, tmp_path)) == suite.checks
+
+
+@pytest.mark.parametrize("optimize", ["", "1", "2"])
+def test_checks_fail_on_a_wrong_image_whatever_pythonoptimize_says(optimize: str, tmp_path: Path) -> None:
+    env = {"PYTHONOPTIMIZE": optimize, "PATH": "/nowhere", "PIP_INDEX_URL": "https://pypi.example"}
+    found = run_script(SCRIPTS / "packages.py", tmp_path, env) | run_script(SCRIPTS / "leftovers.py", tmp_path, env)
+    failed = {verdict.check for verdict in found.values() if verdict.verdict == "fail"}
+    assert failed >= {"python", "command", "conda-packages", "pip-packages", "no-settings"}
+
+
+def test_passes_skips_failures_and_surprises_are_told_apart(tmp_path: Path) -> None:
+    body = """
+def good(expected): return "all"
+def spared(expected): raise Skip("not here")
+def bad_one(expected): raise Failed("wrong")
+def broken(expected): return expected["absent"]
+run_checks([good, spared, bad_one, broken])
+"""
+    found = run_script(write_script(tmp_path, body), tmp_path)
+    assert found["good"] == Verdict(check="good", verdict="pass", detail="all")
+    assert found["spared"] == Verdict(check="spared", verdict="skip", detail="not here")
+    assert found["bad-one"] == Verdict(check="bad-one", verdict="fail", detail="wrong")
+    assert found["broken"].verdict == "fail"
+    assert "KeyError" in found["broken"].detail
+
+
+def test_lines_that_are_no_verdicts_are_ignored(tmp_path: Path) -> None:
+    body = 'sys.stdout.write("welcome")\nrun_checks([lambda expected: "x"])\nprint(1, [], "{", {}, sep="\\n")'
+    assert list(run_script(write_script(tmp_path, body), tmp_path)) == ["<lambda>"]
+
+
+def test_failed_checks_are_named() -> None:
+    verdicts = (Verdict(check="a", verdict="pass", detail=""), Verdict(check="b", verdict="fail", detail="why"))
+    require_pass(verdicts[:1], "cell")
+    with pytest.raises(CheckError, match=r"cell: 1 of 2 checks failed\n  ✗ b: why"):
+        require_pass(verdicts, "cell")
+
+
+def test_a_new_suite_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digest_checks()
+    monkeypatch.setattr(builder.checks, "SUITES", (*SUITES, Suite(script="leftovers.py", user=None, checks=())))
+    assert digest_checks() != before
+
+
+def test_engine_that_is_gone_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.raises(EngineError) as caught:
+        run_checks("sha256:" + "0" * 64, {"prefix": "/opt/env"})
+    assert caught.value.hint
