@@ -27,6 +27,13 @@ _CUDA = r"(\d{1,2})[.,]?(\d)"
 _SECRET = re.compile(
     r"(?:^|_)(?:TOKENS?|PASSWORDS?|PASSWD|PASSPHRASE|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)", re.I
 )
+_FOREIGN = re.compile(  # what an image sets itself, and what belongs to the machine that builds it
+    r"PATH|HOME|CONDA_PREFIX|PYTHON(?:HOME|PATH|OPTIMIZE)|LD_PRELOAD|PIP_.*|(?:.*_)?(?:proxy|PROXY)"
+    r"|SSL_CERT_(?:FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+)
+# A component of a repository's path (github.com/distribution/reference), and room for a registry's and a team's: a
+# path may have 255 characters in all.
+_IMAGE_NAME = r"(?=.{1,100}$)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 
 
 class BadValuesError(ValueError):
@@ -140,8 +147,8 @@ def read_flag(value: Value) -> bool:
 def read_name(value: Value) -> str:
     """Return an image's name, which becomes part of a ref."""
     text = read_text(value)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", text):
-        hint = "use a-z, 0-9 and . _ - after a first letter or digit"
+    if not re.fullmatch(_IMAGE_NAME, text):
+        hint = "use at most 100 of a-z and 0-9, with one . or _ or some - between them"
         raise BadValueError(f"{quote(text)} cannot name an image", hint)
     return text
 
@@ -246,6 +253,9 @@ def _read_variable(name: str, value: Value) -> tuple[str, str]:
     if _SECRET.search(name) or (isinstance(text, str) and has_credentials(text)):
         hint = "remove it: everyone who pulls the image could read it; pass it to docker run --env"
         raise BadKeyError(f"{name} looks like a secret", hint)
+    if _FOREIGN.fullmatch(name):
+        hint = "remove it: the image sets it itself, or it belongs to a machine; docker run --env sets it for one run"
+        raise BadKeyError(f"{name} is not for a definition to set", hint)
     if not isinstance(text, str) or "\n" in text:
         raise BadValueError("is not one line of text", 'write one line; for an empty value, ""')
     return name, text
