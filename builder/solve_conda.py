@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import rattler
 from rattler.exceptions import FetchRepoDataError, GatewayError, SolverError
-from rattler.networking import AddHeadersMiddleware, AuthenticationMiddleware, MirrorMiddleware, RetryMiddleware
+from rattler.networking import AuthenticationMiddleware, MirrorMiddleware, RetryMiddleware
 
 from builder.channels import channel_urls
 from builder.errors import SolveError
 from builder.lock import CondaPackage
 from builder.names import pypi_name
+from builder.pipindex import netrc_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,39 +112,23 @@ def virtual_packages(*, cuda: Version | None, glibc: Version) -> Iterator[rattle
 
 
 def _client(sources: Sources) -> rattler.Client:
-    logins = {login.host: f"{login.user}:{login.password}".encode() for login in sources.logins}
-
-    def authorize(host: str, _path: str) -> dict[str, str] | None:
-        login = logins.get(host)
-        return {"Authorization": f"Basic {base64.b64encode(login).decode()}"} if login else None
-
+    # No middleware here calls back into Python: rattler's threads may ask once more while the interpreter ends.
     mirrors = {canonical: [mirror] for canonical, mirror in sources.mirrors}
-    return rattler.Client(
-        [
-            RetryMiddleware(_RETRIES),
-            MirrorMiddleware(mirrors),
-            AuthenticationMiddleware(),
-            AddHeadersMiddleware(authorize),
-        ]
-    )
+    return rattler.Client([RetryMiddleware(_RETRIES), MirrorMiddleware(mirrors), AuthenticationMiddleware()])
 
 
 @contextmanager
 def _environ(sources: Sources) -> Iterator[None]:
-    """Let the HTTP client see the sources' proxies and CA bundle: it reads them from the environment only."""
-    wanted = {key.upper(): value for key, value in sources.proxies}
-    if sources.ca_bundle:
-        wanted["SSL_CERT_FILE"] = str(sources.ca_bundle)
-    before = {key: os.environ.get(key) for key in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
+    """Let the HTTP client see the sources' logins, proxies and CA bundle: it reads them from the environment only."""
+    before = dict(os.environ)
+    with netrc_file(sources) as variables:
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for key in set(variables) - set(before):
+                del os.environ[key]
+            os.environ.update(before)
 
 
 def _from_record(record: rattler.RepoDataRecord) -> CondaPackage:
