@@ -127,7 +127,7 @@ def lock(
     found = find_sources(sources)
     with _redacted(found), choose_progress(progress, found.redact) as drawn:
         _say_local_indexes(found, drawn)
-        solve_locks(project, jobs, locks, sources=found, upgrade=choice, report=drawn.stage)
+        solve_locks(project, jobs, locks, sources=found, upgrade=choice, report=drawn.stage, warn=drawn.note)
         drawn.done(f"locked {len(jobs)} {'cell' if len(jobs) == 1 else 'cells'}")
 
 
@@ -190,10 +190,10 @@ def build(
             from builder.solve import Upgrade
 
             for item in stale:
-                drawn.done(f"{item.job.cell.id} {item.reason}: solving it")
+                drawn.note(f"{item.job.cell.id} {item.reason}: solving it")
             _say_local_indexes(found, drawn)
             jobs = [item.job for item in stale]
-            solve_locks(project, jobs, locks, sources=found, upgrade=Upgrade(), report=drawn.stage)
+            solve_locks(project, jobs, locks, sources=found, upgrade=Upgrade(), report=drawn.stage, warn=drawn.note)
             locks = read_locks(project, cells)
         environments = find_environments(project, cells, locks)
         for cell, environment in zip(cells, environments, strict=True):
@@ -243,7 +243,7 @@ def _redacted(sources: Sources) -> Iterator[None]:
 
 def _say_local_indexes(sources: Sources, progress: Progress) -> None:
     if sources.pip.local:
-        progress.done(f"not used, a build cannot reach this machine's disk: {', '.join(sources.pip.local)}")
+        progress.note(f"not used, a build cannot reach this machine's disk: {', '.join(sources.pip.local)}")
 
 
 def _summarize(image: Image) -> str:

@@ -58,6 +58,7 @@ def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
     if logins:
         yield from _file("netrc", render_netrc(logins))
         yield 'chmod 600 "$host/netrc"; export NETRC="$host/netrc"'
+    yield "export PIP_NO_INPUT=1"  # nobody is there whom pip could ask for a login
     if sources.pip.urls:
         yield from _file("pip.conf", _pip_conf(sources))
         yield 'export PIP_CONFIG_FILE="$host/pip.conf"'

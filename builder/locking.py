@@ -121,6 +121,7 @@ def solve_locks(
     sources: Sources,
     upgrade: Upgrade,
     report: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     """Solve jobs and write the locks of their images, each as soon as it is solved; `locks` is what they were before.
 
@@ -136,6 +137,7 @@ def solve_locks(
             upgrade=upgrade,
             cache=cache_dir(),
             report=report,
+            warn=warn,
         )
         _update(project, image, solved)
 

@@ -43,8 +43,9 @@ def solve_cells(
     upgrade: Upgrade,
     cache: Path,
     report: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> list[Environment]:
-    """Return the solved environment of each job; `report` is told each stage in a short line.
+    """Return the solved environment of each job; `report` is told each stage shortly, `warn` what may surprise.
 
     Raises SolveError for the first cell without a solution, or whose torch is not the one it promises.
     """
@@ -66,7 +67,7 @@ def solve_cells(
     solved = []
     for job, old, conda in zip(jobs, before, solutions, strict=True):
         report(f"{job.cell.id}: pip")
-        solved.append(_finish(job, old, conda, sources=sources, upgrade=upgrade, cache=cache))
+        solved.append(_finish(job, old, conda, sources=sources, upgrade=upgrade, cache=cache, warn=warn))
     return solved
 
 
@@ -78,6 +79,7 @@ def _finish(
     sources: Sources,
     upgrade: Upgrade,
     cache: Path,
+    warn: Callable[[str], None],
 ) -> Environment:
     kept = ((package.name, package.version) for package in old.pip if upgrade.keeps(package.name)) if old else ()
     request = PipRequest(
@@ -95,7 +97,7 @@ def _finish(
         inputs=digest_inputs(job),
         channels=tuple(url for channel in job.channels for url in channel_urls(channel)),
         conda=conda,
-        pip=solve_pip(request, sources, cache),
+        pip=solve_pip(request, sources, cache, warn),
     )
     if job.cell.build is not None:
         verify_torch(environment, job.cell.build)

@@ -29,11 +29,12 @@ from builder.lock import CondaPackage, PipPackage
 from builder.pipindex import canonical_url, fetch_size, netrc_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from builder.sources import Sources
 
 _MARK = "conda"
+_NO_EXTRA = re.compile(r"The package `([\w.-]+)==[^`]*\+(?:[^`]*\.)?conda` does not have an extra named `([^`]+)`")
 _TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
 _HINT_LIST = "loosen or correct the pip list."
 _HINTS = {
@@ -63,9 +64,12 @@ class PipRequest:
     keep: tuple[tuple[str, str], ...] = ()
 
 
-def solve_pip(request: PipRequest, sources: Sources, cache: Path) -> tuple[PipPackage, ...]:
+def solve_pip(
+    request: PipRequest, sources: Sources, cache: Path, warn: Callable[[str], None]
+) -> tuple[PipPackage, ...]:
     """Return the wheels that pip has to install, sorted by name, with canonical URLs.
 
+    `warn` is told of each extra that is asked of a distribution which conda provides: nobody knows what it needs.
     Raises SolveError when there is no solution, or a distribution has no wheel for the cell.
     """
     if not request.requirements:
@@ -81,12 +85,14 @@ def solve_pip(request: PipRequest, sources: Sources, cache: Path) -> tuple[PipPa
         uv = _uv(work, request, sources, cache)
         tree_args = ["--annotation-style", "line", "--no-header", "--output-file", str(pins)]
         _write_project(work, request, provided, sources)
-        _run([*uv, *tree_args], request, sources, work)
+        said = _run([*uv, *tree_args], request, sources, work)
         if request.index and (pulled := _pulled_family(pins.read_text(), request)):
             # uv takes only what is asked for directly from an explicit index, so what others pull in is asked for too.
             request = replace(request, requirements=(*request.requirements, *pulled))
             _write_project(work, request, provided, sources)
-            _run([*uv, *tree_args], request, sources, work)
+            said = _run([*uv, *tree_args], request, sources, work)
+        for name, extra in _NO_EXTRA.findall(said):
+            warn(f"{request.name}: {name}[{extra}] is asked for, and conda's {name} has no extras: list what it needs")
         emitted = [flag for name in provided for flag in ("--no-emit-package", name)]
         lock = work / "pylock.toml"
         lock_args = ["--constraints", str(pins), "--format", "pylock.toml", "--output-file", str(lock), *emitted]
@@ -161,7 +167,7 @@ def _uv(work: Path, request: PipRequest, sources: Sources, cache: Path) -> list[
     from uv import find_uv_bin
 
     newest = max((version for version in _MANYLINUX if version <= request.glibc), default=_MANYLINUX[0])
-    command = [find_uv_bin(), "pip", "compile", str(work / "pyproject.toml"), "--quiet", "--no-config"]
+    command = [find_uv_bin(), "pip", "compile", str(work / "pyproject.toml"), "--no-config"]
     command += ["--constraints", str(work / "constraints.txt"), "--only-binary", ":all:"]
     command += ["--python", sys.executable, "--python-version", str(request.python)]
     command += ["--python-platform", f"x86_64-manylinux_{newest.major}_{newest.minor}"]
@@ -171,11 +177,12 @@ def _uv(work: Path, request: PipRequest, sources: Sources, cache: Path) -> list[
     return command + [part for url in sources.pip.find_links for part in ("--find-links", url)]
 
 
-def _run(command: list[str], request: PipRequest, sources: Sources, work: Path) -> None:
+def _run(command: list[str], request: PipRequest, sources: Sources, work: Path) -> str:
+    """Return what uv says beside its result. Raises SolveError."""
     with netrc_file(sources) as variables:
         done = subprocess.run(command, cwd=work, env=variables, capture_output=True, text=True, check=False)
     if done.returncode == 0:
-        return
+        return done.stderr
     message = done.stderr.strip() or f"uv ended with {done.returncode}"
     hint = next((hint for words, hint in _HINTS.items() if re.search(words, message)), _HINT_LIST)
     raise SolveError(f"{request.name}: pip finds no solution beside conda's packages:\n{message}", hint=hint)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -32,7 +32,7 @@ from builder.hostconfig import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 VARIABLE = "IMGBUILD_SOURCES"
 """Environment variable that names the sources when `--sources` does not."""
@@ -85,7 +85,7 @@ class Sources:
         return tuple(sorted(pairs, key=lambda pair: (-len(pair[0]), pair[0])))
 
     def redact(self, text: str) -> str:
-        """Return a text without credentials and with canonical addresses in place of mirrors."""
+        """Return a text without credentials, with canonical addresses in place of mirrors, and no host of a mirror."""
         proxies = (split_login(address)[1] for key, address in self.proxies if key != "no_proxy")
         secrets: set[str] = set()
         for login in (*self.logins, *filter(None, proxies)):
@@ -96,6 +96,10 @@ class Sources:
             text = text.replace(secret, "***")
         for mirror, canonical in self.origins:
             text = text.replace(mirror, canonical)
+        hosts = _hosts(self.pip.urls) | _hosts(mirror for _, mirror in self.mirrors)
+        for host in sorted(hosts - _hosts(canonical for canonical, _ in self.mirrors)):
+            pattern = rf"(?<![\w.-]){re.escape(host)}(?::\d+)?(?![\w-]|\.\w)"
+            text = re.sub(pattern, f"<{self.name} mirror>", text, flags=re.IGNORECASE)
         return text
 
 
@@ -119,6 +123,10 @@ def find_sources(name: str | None) -> Sources:
         return host
     path = _find_file(name)
     return _load(path, host)
+
+
+def _hosts(urls: Iterable[str]) -> set[str]:
+    return {host for url in urls if (host := urlsplit(url).hostname)}
 
 
 def _config_dir() -> Path:

@@ -40,7 +40,7 @@ def solve(demo: Demo, upgrade: Upgrade | None = None, **axes: str) -> Lock:
     jobs = [make_job(project, cell) for cell in cells]
     sources = find_sources(str(demo.sources))
     locks = read_locks(project, cells, repair=lambda _: None)
-    solve_locks(project, jobs, locks, sources=sources, upgrade=upgrade or Upgrade(), report=lambda _: None)
+    solve_locks(project, jobs, locks, sources=sources, upgrade=upgrade or Upgrade(), report=lambda _: None, warn=print)
     return read_lock(demo.lock)
 
 
@@ -166,6 +166,7 @@ def test_two_commands_at_once_both_keep_what_they_solved(demo: Demo) -> None:
             sources=find_sources(str(demo.sources)),
             upgrade=Upgrade(),
             report=lambda _: None,
+            warn=print,
         )
     assert stale(demo) == {}
 

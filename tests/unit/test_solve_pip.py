@@ -49,7 +49,7 @@ def sources(index: Index, serve: Serve) -> Sources:
 
 
 def solve(request: PipRequest, sources: Sources, tmp_path: Path) -> dict[str, PipPackage]:
-    return {package.name: package for package in solve_pip(request, sources, tmp_path / "cache")}
+    return {package.name: package for package in solve_pip(request, sources, tmp_path / "cache", print)}
 
 
 def test_nothing_asked_needs_no_index(tmp_path: Path) -> None:
@@ -101,6 +101,15 @@ def test_conda_may_provide_what_no_index_has(index: Index, sources: Sources, tmp
     index.add("tool-1.0-py3-none-any.whl", "torch ==2.7.1")
     request = make_request("tool", conda=(provide("torch", "2.7.1", "pytorch"),))
     assert set(solve(request, sources, tmp_path)) == {"tool"}
+
+
+def test_extra_of_what_conda_provides_is_told(
+    index: Index, sources: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index.add("tool-1.0-py3-none-any.whl", "fs-spec[http]")
+    solve(make_request("tool", conda=(provide("fs-spec", "2026.1"),)), sources, tmp_path)
+    told = "cell: fs-spec[http] is asked for, and conda's fs-spec has no extras: list what it needs"
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("asked", ["numpy >=2", "tool"])

@@ -133,6 +133,18 @@ def test_token_in_place_of_a_user_is_a_secret(tmp_path: Path) -> None:
     assert sources.redact("t0ken-long and t0ken") == "*** and ***"
 
 
+def test_hosts_of_mirrors_are_not_told_but_other_hosts_are(tmp_path: Path) -> None:
+    sources = load(
+        tmp_path,
+        "conda: {conda-forge: 'https://m.example:8443/cf'}\npip: {index-url: 'https://me:pw@p.example:1/simple'}\n",
+    )
+    said = "User for P.example:1: 'm.example' at p.example. other-m.example m.example.org conda.anaconda.org"
+    shown = (
+        "User for <mine mirror>: '<mine mirror>' at <mine mirror>. other-m.example m.example.org conda.anaconda.org"
+    )
+    assert sources.redact(said) == shown
+
+
 def test_hosts_without_proxy_may_be_a_list(tmp_path: Path) -> None:
     sources = load(tmp_path, "proxy: {http: 'socks5h://p.example:1080', no: [localhost, .example]}\n")
     assert sources.proxies == (("http_proxy", "socks5h://p.example:1080"), ("no_proxy", "localhost,.example"))
