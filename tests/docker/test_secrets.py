@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import io
 import secrets
 import ssl
 import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,77 +16,139 @@ import yaml
 
 from builder.context import Context, ContextFile
 from builder.engine import Engine
+from builder.errors import BuildError
 from builder.events import Built
+from tests.docker.conftest import CHANNEL
+from tests.unit.conftest import Index
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
+    from tests.conftest import Server
     from tests.docker.conftest import Lab
+    from tests.unit.conftest import Serve
 
 CANARY = f"canary-{secrets.token_hex(8)}"
 USER = f"user-{secrets.token_hex(8)}"
-
-
-class Guarded(SimpleHTTPRequestHandler):
-    """The kit's channel behind basic authentication; it remembers whom it served."""
-
-    served = 0
-
-    def send_head(self) -> Any:
-        wanted = base64.b64encode(f"{USER}:{CANARY}".encode()).decode()
-        if self.headers.get("Authorization") != f"Basic {wanted}":
-            self.send_response(http.client.UNAUTHORIZED)
-            self.send_header("WWW-Authenticate", "Basic")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return None
-        Guarded.served += 1
-        return super().send_head()
-
-    def log_message(self, *_: object) -> None:
-        pass
+LOGIN = f"{USER}:{CANARY}"
 
 
 @pytest.fixture
-def guarded(kit: Path) -> Iterator[str]:
-    """The address of the kit's channel behind a login."""
-    Guarded.served = 0
-    handler = partial(Guarded, directory=str(kit / "channel"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+def guarded(kit: Path, serve: Serve) -> Server:
+    """The kit's channel behind a login."""
+    return serve(kit / "channel", LOGIN)
 
 
-def test_credentials_are_used_and_kept_nowhere(any_lab: Lab, guarded: str, tmp_path: Path) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipIndex:
+    """A mirror of PyPI behind a login, with one wheel that no cache has."""
+
+    server: Server
+    wheel: str
+
+    @property
+    def host(self) -> str:
+        return self.server.url.removeprefix("http://")
+
+    def settings(self, login: str = LOGIN) -> dict[str, Any]:
+        return {
+            "conda": {CHANNEL: "http://127.0.0.1:8765/kit"},
+            "pip": {"index-url": f"http://{login}@{self.host}/simple"},
+            "network": "host",
+        }
+
+
+@pytest.fixture
+def pip_index(tmp_path: Path, serve: Serve) -> PipIndex:
+    index = Index(tmp_path / "index")
+    wheel = f"imgbuild_{secrets.token_hex(4)}"
+    # The paths of files on PyPI and on each of its mirrors: the lock then names PyPI.
+    index.add(
+        f"{wheel}-1.0-py3-none-any.whl", files=f"packages/{secrets.token_hex(1)}/{secrets.token_hex(1)}/{'0' * 60}"
+    )
+    return PipIndex(server=serve(index.folder, LOGIN), wheel=wheel.replace("_", "-"))
+
+
+def test_credentials_are_used_and_kept_nowhere(any_lab: Lab, guarded: Server, tmp_path: Path) -> None:
     lab = any_lab
+    host = guarded.url.removeprefix("http://")
     bundle = tmp_path / "ca.pem"
     bundle.write_text(f"# {CANARY}-bundle\n" + _system_bundle())
-    lab.sources = tmp_path / "canary.yaml"
     settings = {
-        "conda": {"https://conda.example.org/kit": f"http://{USER}:{CANARY}@{guarded}/kit"},
+        "conda": {CHANNEL: f"http://{LOGIN}@{host}/kit"},
         "ca-bundle": "ca.pem",
-        "proxy": {"http": f"http://{USER}:{CANARY}@proxy.example:3128", "no": "127.0.0.1,localhost"},
+        "proxy": {"http": f"http://{LOGIN}@proxy.example:3128", "no": "127.0.0.1,localhost"},
         "network": "host",
     }
-    lab.sources.write_text(yaml.safe_dump(settings))
+    _configure(lab, settings)
     lab.define(conda=["six", "click"])
     lab.add_step(f"echo no cached layer stands in for those of {tmp_path}", first=True)
     done = lab.build()
     assert done.returncode == 0, done.stderr
-    assert Guarded.served > 0
+    assert guarded.paths
+    _find_nothing_kept(lab, done, host)
+    _grep_cache_mounts(lab)
 
-    lock = (lab.folder / "imgbuild.lock").read_text()
-    kept = {"lock": lock, "stdout": done.stdout, "stderr": done.stderr}
+
+def test_login_of_a_pip_index_is_used_and_kept_nowhere(lab: Lab, pip_index: PipIndex) -> None:
+    _configure(lab, pip_index.settings())
+    lab.define(pip=[pip_index.wheel])
+    done = lab.build()
+    assert done.returncode == 0, done.stderr
+    assert any(path.endswith(".whl") for path in pip_index.server.paths)
+    _find_nothing_kept(lab, done, pip_index.host)
+    _grep_cache_mounts(lab)
+
+
+def test_failing_step_tells_neither_login_nor_mirror(lab: Lab, pip_index: PipIndex) -> None:
+    _configure(lab, pip_index.settings())
+    lab.define(pip=[pip_index.wheel])
+    lab.add_step(f"echo {pip_index.wheel} ends here && exit 1")
+    done = lab.build()
+    assert done.returncode == BuildError.exit_code, done.stderr
+    assert f"{pip_index.wheel} ends here" in done.stderr
+    _find_nothing_said(done, pip_index.host, CANARY, USER)
+
+
+def test_install_with_a_wrong_login_tells_neither_login_nor_mirror(lab: Lab, pip_index: PipIndex) -> None:
+    _configure(lab, pip_index.settings())
+    lab.define(pip=[pip_index.wheel])
+    locked = lab.run("lock", "--progress", "plain")
+    assert locked.returncode == 0, locked.stderr
+    wrong = f"wrong-{secrets.token_hex(8)}"
+    _configure(lab, pip_index.settings(login=f"{USER}:{wrong}"))
+    before = len(pip_index.server.asked)
+    done = lab.build("--locked")
+    assert done.returncode == BuildError.exit_code, done.stderr
+    assert "401" in done.stderr
+    sent = base64.b64encode(f"{USER}:{wrong}".encode()).decode()
+    assert f"Basic {sent}" in [login for *_, login in pip_index.server.asked[before:]]
+    _find_nothing_said(done, pip_index.host, wrong, sent, CANARY)
+
+
+def _configure(lab: Lab, settings: dict[str, Any]) -> None:
+    lab.sources = lab.root.parent / "canary.yaml"
+    lab.sources.write_text(yaml.safe_dump(settings))
+
+
+def _find_nothing_said(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    for word in words:
+        assert word not in done.stdout
+        assert word not in done.stderr
+
+
+def _find_nothing_kept(lab: Lab, done: subprocess.CompletedProcess[str], host: str) -> None:
+    """Fail if the secret or the mirror's address is in what a build said, in its lock, or anywhere in its image."""
+    _find_nothing_said(done, CANARY, host)
     image = lab.client.images.get(lab.ref)
-    kept |= {"config": str(image.attrs), "history": str(image.history())}
-    for name, text in kept.items():
+    lock = (lab.folder / "imgbuild.lock").read_text()
+    for name, text in {"lock": lock, "config": str(image.attrs), "history": str(image.history())}.items():
         assert CANARY not in text, name
-        assert guarded not in text, f"the mirror's address is in the {name}"
+        assert host not in text, f"the mirror's address is in the {name}"
     for name, data in _layer_files(image):
         assert CANARY.encode() not in data, name
-        assert guarded.encode() not in data, f"the mirror's address is in {name}"
-    _grep_cache_mounts(lab)
+        assert host.encode() not in data, f"the mirror's address is in {name}"
 
 
 def _system_bundle() -> str:
