@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
-from builder.checks.container import LABEL, describe_owner
+from builder.checks.container import LABEL, describe_owner, remove_orphans
 from tests.docker.test_interruption import wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from docker.models.containers import Container
 
     from tests.docker.conftest import Lab
@@ -31,7 +37,7 @@ def refuse(lab: Lab, step: str, last: str) -> str:
 def find_containers(lab: Lab, pid: int) -> list[Container]:
     """Return the containers of checks that belong to a process."""
     here, _, _ = describe_owner().rpartition(" ")
-    return list(lab.client.containers.list(all=True, filters={"label": f"{LABEL}={here} {pid}"}))
+    return list(lab.client.containers.list(all=True, filters={"label": f"{LABEL}={here} {pid}"}, ignore_removed=True))
 
 
 def test_no_variable_of_the_image_turns_the_checks_off(lab: Lab) -> None:
@@ -52,20 +58,32 @@ def test_words_that_a_package_prints_at_start_are_no_verdicts(lab: Lab) -> None:
     assert "checks passed" in done.stderr
 
 
-def test_container_of_a_killed_run_is_removed_by_the_next(lab: Lab) -> None:
+@contextlib.contextmanager
+def halfway(lab: Lab) -> Iterator[subprocess.Popen[str]]:
+    """Start a build whose checks take a minute each, and hand it over once their container runs."""
     lab.define()
     lab.add_step(f"echo 'import time; time.sleep(60)' > {SITE}/slow.pth")
-    process = subprocess.Popen(
-        lab.command("build", "--all", "--progress", "plain"),
-        env=lab.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(lambda: any(it.status == "running" for it in find_containers(lab, process.pid)), "the checks to run")
-    finally:
+    command = lab.command("build", "--all", "--progress", "plain")
+    with subprocess.Popen(
+        command, env=lab.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(lambda: any(it.status == "running" for it in find_containers(lab, process.pid)), "the checks")
+            yield process
+        finally:
+            process.kill()
+
+
+def require_engine_error(process: subprocess.Popen[str]) -> None:
+    _, said = process.communicate()
+    assert process.returncode == 7, said
+    assert "Traceback" not in said
+    assert "\n  → " in said
+
+
+def test_container_of_a_killed_run_is_removed_by_the_next(lab: Lab) -> None:
+    with halfway(lab) as process:
         process.kill()
-        process.wait()
     assert find_containers(lab, process.pid)
     (lab.root / "templates" / "Dockerfile.j2").unlink()
     done = lab.build()
@@ -74,19 +92,54 @@ def test_container_of_a_killed_run_is_removed_by_the_next(lab: Lab) -> None:
 
 
 def test_container_that_is_stopped_meanwhile_is_no_fault_of_the_image(lab: Lab) -> None:
-    lab.define()
-    lab.add_step(f"echo 'import time; time.sleep(60)' > {SITE}/slow.pth")
-    process = subprocess.Popen(
-        lab.command("build", "--all", "--progress", "plain"), env=lab.environment, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_for(lambda: any(it.status == "running" for it in find_containers(lab, process.pid)), "the checks to run")
+    with halfway(lab) as process:
         for container in find_containers(lab, process.pid):
             container.kill()
-        _, said = process.communicate()
+        require_engine_error(process)
+
+
+class Wire:
+    """A socket that leads to the engine until it is cut."""
+
+    def __init__(self, path: Path, engine: str) -> None:
+        self.engine = engine.removeprefix("unix://")
+        self.ends: list[socket.socket] = []
+        self.door = socket.socket(socket.AF_UNIX)
+        self.door.bind(str(path))
+        self.door.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self.door.accept()[0], socket.socket(socket.AF_UNIX)
+                far.connect(self.engine)
+                self.ends += near, far
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        for end in (self.door, *self.ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for end in (self.door, *self.ends):
+            end.close()
+
+
+def test_engine_that_is_lost_is_no_fault_of_the_image(lab: Lab, tmp_path: Path) -> None:
+    wire = Wire(tmp_path / "wire", lab.url)
+    lab.env["DOCKER_HOST"] = f"unix://{tmp_path}/wire"
+    try:
+        with halfway(lab) as process:
+            wire.cut()
+            require_engine_error(process)
     finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 7, said
-    assert "Traceback" not in said
-    assert "\n  → " in said
+        wire.cut()
+        remove_orphans(lab.client)
