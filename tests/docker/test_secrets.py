@@ -46,28 +46,26 @@ class PipIndex:
 
     server: Server
     wheel: str
+    kit: dict[str, Any]
 
     @property
     def host(self) -> str:
         return self.server.url.removeprefix("http://")
 
     def settings(self, login: str = LOGIN) -> dict[str, Any]:
-        return {
-            "conda": {CHANNEL: "http://127.0.0.1:8765/kit"},
-            "pip": {"index-url": f"http://{login}@{self.host}/simple"},
-            "network": "host",
-        }
+        return self.kit | {"pip": {"index-url": f"http://{login}@{self.host}/simple"}}
 
 
 @pytest.fixture
-def pip_index(tmp_path: Path, serve: Serve) -> PipIndex:
+def pip_index(kit: Path, tmp_path: Path, serve: Serve) -> PipIndex:
     index = Index(tmp_path / "index")
+    settings = yaml.safe_load((kit / "sources.yaml").read_text())
     wheel = f"imgbuild_{secrets.token_hex(4)}"
     # The paths of files on PyPI and on each of its mirrors: the lock then names PyPI.
     index.add(
         f"{wheel}-1.0-py3-none-any.whl", files=f"packages/{secrets.token_hex(1)}/{secrets.token_hex(1)}/{'0' * 60}"
     )
-    return PipIndex(server=serve(index.folder, LOGIN), wheel=wheel.replace("_", "-"))
+    return PipIndex(server=serve(index.folder, LOGIN), wheel=wheel.replace("_", "-"), kit=settings)
 
 
 def test_credentials_are_used_and_kept_nowhere(any_lab: Lab, guarded: Server, tmp_path: Path) -> None:
