@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
+from builder.definition_env import read_conda_env, read_env
 from builder.definition_packages import (
     name_apt,
     name_conda,
@@ -28,7 +29,6 @@ from builder.definition_values import (
     read_cuda,
     read_digest,
     read_each,
-    read_env,
     read_flag,
     read_items,
     read_name,
@@ -144,7 +144,7 @@ class Base:
     create: str = required(read_command)
     install: str = required(read_command)
     clean: str = required(read_text)
-    environment: tuple[tuple[str, str], ...] = optional(read_env, default=())
+    environment: tuple[tuple[str, str], ...] = optional(read_conda_env, default=())
     pkgs_dir: str = required(read_text)
     glibc: Version = required(read_version)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from packaging.version import InvalidVersion, Version
 
 from builder.compat import Source
-from builder.definition_yaml import Location, Unquoted, Value, has_credentials, quote
+from builder.definition_yaml import Location, Unquoted, Value, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,13 +24,6 @@ Item = TypeVar("Item")
 _KINDS = {"float": "a number", "int": "a number", "bool": "true or false", "timestamp": "a date"}
 _MINOR = r"3\.(?:0|[1-9]\d?)"
 _CUDA = r"(\d{1,2})[.,]?(\d)"
-_SECRET = re.compile(
-    r"(?:^|_)(?:TOKENS?|PASSWORDS?|PASSWD|PASSPHRASE|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)", re.I
-)
-_FOREIGN = re.compile(  # what an image sets itself, and what belongs to the machine that builds it
-    r"PATH|HOME|CONDA_PREFIX|PYTHON(?:HOME|PATH|OPTIMIZE)|LD_PRELOAD|PIP_.*|(?:.*_)?(?:proxy|PROXY)"
-    r"|SSL_CERT_(?:FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
-)
 # A component of a repository's path (github.com/distribution/reference), and room for a registry's and a team's: a
 # path may have 255 characters in all.
 _IMAGE_NAME = r"(?=.{1,100}$)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -237,28 +230,6 @@ def suggest(text: str, names: Iterable[str]) -> str:
     names = sorted(names)
     close = get_close_matches(text, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"there is {', '.join(names) or 'none'}"
-
-
-def read_env(value: Value) -> tuple[tuple[str, str], ...]:
-    """Return plain environment variables, sorted by name; a secret has no place in an image."""
-    if not isinstance(value, dict) or not value:
-        raise BadValueError("is not a mapping of names to values", "write  NAME: value  lines")
-    return tuple(sorted(read_each(_read_variable, value.items())))
-
-
-def _read_variable(name: str, value: Value) -> tuple[str, str]:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise BadKeyError(f"{quote(name)} cannot name a variable", "use letters, digits and _")
-    text = value.text if isinstance(value, Unquoted) else value
-    if _SECRET.search(name) or (isinstance(text, str) and has_credentials(text)):
-        hint = "remove it: everyone who pulls the image could read it; pass it to docker run --env"
-        raise BadKeyError(f"{name} looks like a secret", hint)
-    if _FOREIGN.fullmatch(name):
-        hint = "remove it: the image sets it itself, or it belongs to a machine; docker run --env sets it for one run"
-        raise BadKeyError(f"{name} is not for a definition to set", hint)
-    if not isinstance(text, str) or "\n" in text:
-        raise BadValueError("is not one line of text", 'write one line; for an empty value, ""')
-    return name, text
 
 
 def read_arch(value: Value) -> str:
