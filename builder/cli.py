@@ -237,7 +237,7 @@ def _redacted(sources: Sources) -> Iterator[None]:
     try:
         yield
     except ImgbuildError as error:
-        error.message = sources.redact(error.message)
+        error.message, error.hint = sources.redact(error.message), error.hint and sources.redact(error.hint)
         raise
 
 
