@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kit.engine import ensure_engine, stop_engines
+from tests.kit.engine import ensure_engine, stop_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +93,7 @@ def test_engine_that_stops_is_said_and_the_next_run_finishes(
 ) -> None:
     lab = make_lab(second_engine)
     with halfway(lab) as (process, _):
-        assert stop_engines(kit) == ["engine (containerd)"]
+        assert stop_engine(kit, "containerd")
         _, said = process.communicate(timeout=60)
         assert process.returncode == 7, said
         assert "start the engine again and rerun" in said

@@ -14,7 +14,7 @@ from tests.kit.base import BASE, IMAGE, import_base
 from tests.kit.channel import plan_index
 from tests.kit.cpython import SOURCE_SUITES, plan_python
 from tests.kit.demo import run_demo
-from tests.kit.engine import Store, ensure_engine, find_engine, stop_engines
+from tests.kit.engine import STORES, Store, ensure_engine, find_engine, stop_engine
 from tests.kit.errors import KitError
 from tests.kit.native import NATIVE
 from tests.kit.project import write_project
@@ -72,7 +72,8 @@ def bring_up(root: Path, pythons: tuple[str, ...]) -> None:
 
 def take_down(root: Path) -> None:
     with lock_kit(root):
-        stopped = [*(["server"] if stop_server(root) else []), *stop_engines(root)]
+        stopped = ["server"] if stop_server(root) else []
+        stopped += [f"engine ({store})" for store in STORES if stop_engine(root, store)]
     print(f"[kit] stopped: {', '.join(stopped) or 'nothing ran'}", file=sys.stderr)
 
 

@@ -11,7 +11,7 @@ import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote, urlsplit
 
 from tests.kit import processes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Store = Literal["default", "containerd"]
+STORES: tuple[Store, ...] = get_args(Store)
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 PACKAGES = ("docker.io/sid", "containerd/sid", "docker-buildx/sid", "docker-cli/sid", "iptables")
@@ -185,10 +186,6 @@ def add_bridge(name: str) -> str:
     return name
 
 
-def stop_engines(root: Path) -> list[str]:
-    """Return the names of the engines that were stopped: those that the kit had started."""
-    return [
-        f"engine ({home.name.removeprefix('engine-')})"
-        for home in sorted(root.glob("engine-*"))
-        if processes.stop_process(home / "dockerd.pid", "dockerd")
-    ]
+def stop_engine(root: Path, store: Store) -> bool:
+    """Return whether the engine with this store ran, was the kit's own, and was stopped."""
+    return processes.stop_process(root / f"engine-{store}" / "dockerd.pid", "dockerd")
