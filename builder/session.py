@@ -12,7 +12,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpclib.const
 import grpclib.server
@@ -25,10 +25,6 @@ from h2.config import H2Configuration
 
 from builder.errors import EngineError
 from builder.proto import buildkit_pb2 as pb
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
 
 Credentials = Callable[[str], tuple[str, str] | None]
 """Registry host → (user, password or token), or None to go on without."""
@@ -85,9 +81,7 @@ class Session:
         self._stack.callback(_close, remote)  # first: closing the response waits for its reader otherwise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
