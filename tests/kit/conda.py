@@ -1,4 +1,4 @@
-#!/usr/bin/python3 -I
+#!/usr/bin/python3 -IB
 """The `conda` of the kit's base image: what templates ask of conda, done by py-rattler.
 
 Real conda can be had from neither PyPI nor Debian. This command takes the arguments of real conda that an image build

@@ -1,0 +1,96 @@
+"""Put the layers of each cell in an order, so that cells begin alike for as long as they can.
+
+A registry stores a layer once whatever is below it, but an engine stores it once for each chain of layers that it
+stands on, and installs it as often. The chains form a tree; the bytes of its nodes are what one engine stores. At each
+node the next layer is the one that parts the fewest bytes which its cells share otherwise. Pure.
+
+Sets of cells are bits of an integer.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from builder.layer import Layer
+
+_CANDIDATES = 24
+"""How many layers are weighed at each node: those whose sharing saves most."""
+
+
+def order_layers(cells: Sequence[Sequence[Layer]]) -> list[tuple[Layer, ...]]:
+    """Return the layers of each cell in the order of installation: what Python needs, Python, what needs Python."""
+    where: dict[str, int] = {}
+    layers: dict[str, Layer] = {}
+    for number, found in enumerate(cells):
+        for layer in found:
+            layers[layer.id] = layer
+            where[layer.id] = where.get(layer.id, 0) | 1 << number
+    chains: list[list[Layer]] = [[] for _ in cells]
+    masks = {layer: where[layer.id] for layer in sorted(layers.values(), key=lambda layer: layer.artifacts[0].key)}
+    for layer, mask in _walk(masks, (1 << len(cells)) - 1):
+        for number in range(len(cells)):
+            if mask >> number & 1:
+                chains[number].append(layer)
+    return [tuple(chain) for chain in chains]
+
+
+def measure_tree(chains: Sequence[Sequence[Layer]]) -> int:
+    """Return the bytes of all distinct chains: what an engine stores that has all of them."""
+    seen: set[tuple[str, ...]] = set()
+    total = 0
+    for chain in chains:
+        prefix: tuple[str, ...] = ()
+        for layer in chain:
+            prefix = (*prefix, layer.id)
+            total += 0 if prefix in seen else layer.size
+            seen.add(prefix)
+    return total
+
+
+def _walk(masks: Mapping[Layer, int], members: int) -> Iterator[tuple[Layer, int]]:
+    """Yield the nodes of the tree from the root on: a layer, and the cells whose chains pass there."""
+    while members:
+        here = {layer: mask & members for layer, mask in masks.items() if mask & members}
+        if not here:
+            return
+        chosen, mask = _choose(here)
+        yield chosen, mask
+        yield from _walk({layer: found & mask for layer, found in here.items() if layer is not chosen}, mask)
+        members &= ~mask
+
+
+def _choose(here: Mapping[Layer, int]) -> tuple[Layer, int]:
+    """Return the layer that comes next, and the cells it comes next for."""
+    allowed = dict(_allow(here))
+    if everyone := reduce(or_, here.values()):
+        for layer, mask in allowed.items():
+            if mask == everyone:
+                return layer, mask
+    ranked = sorted(allowed.items(), key=lambda item: -item[0].size * (item[1].bit_count() - 1))[:_CANDIDATES]
+
+    def part(item: tuple[Layer, int]) -> tuple[int, int]:
+        chosen, mask = item
+        parted = sum(
+            layer.size for layer, found in here.items() if layer is not chosen and mask & found and found & ~mask
+        )
+        return parted, -chosen.size * mask.bit_count()
+
+    return min(ranked, key=part)
+
+
+def _allow(here: Mapping[Layer, int]) -> Iterator[tuple[Layer, int]]:
+    """Yield each layer that may come next, with the cells for which it may."""
+    runtime = reduce(or_, (mask for layer, mask in here.items() if layer.is_runtime and not layer.has_python), 0)
+    python = reduce(or_, (mask for layer, mask in here.items() if layer.has_python), 0)
+    for layer, mask in here.items():
+        if layer.has_python:
+            mask &= ~runtime
+        elif layer.needs_python:
+            mask &= ~(runtime | python)
+        if mask:
+            yield layer, mask

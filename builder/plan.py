@@ -1,0 +1,163 @@
+"""The plan: which layers each cell of a whole matrix has, and what they cost a registry and an engine. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from builder.artifacts import Artifact, Kind, assume_size, sum_sizes
+from builder.grouping import group_artifacts
+from builder.layer import Layer, make_layer
+from builder.ordering import measure_tree, order_layers
+from builder.updating import update_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+BUDGET = 14
+"""How many install layers an image has at most, unless told otherwise: at 14 a real 12-cell lock costs 1.0035 of its
+unique bytes (benchmarks/data/pixi-sample.json). overlayfs stops at 127 layers, base and all."""
+
+_WORTH = 1.05
+"""A previous plan is kept while it costs a registry at most this much of what a new one would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a cell has to install, on which base; `axes` (Python, CUDA, …) tell a person which cell it is."""
+
+    id: str
+    base: str
+    artifacts: frozenset[Artifact]
+    axes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCell:
+    """A cell and its layers in the order of installation."""
+
+    content: Content
+    layers: tuple[Layer, ...]
+
+    @property
+    def id(self) -> str:
+        """The cell's name."""
+        return self.content.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What remains of an earlier plan: its budget, and the layers of each cell by the cell's id."""
+
+    budget: int
+    chains: Mapping[str, tuple[Layer, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The layers of every cell, sorted by id. Bytes are those of the packages as they are downloaded.
+
+    `unknown` is what counts for a package whose size no lock tells.
+    """
+
+    budget: int
+    unknown: int
+    cells: tuple[PlannedCell, ...]
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every distinct layer, in the order of first use."""
+        return tuple({layer.id: layer for cell in self.cells for layer in cell.layers}.values())
+
+    @cached_property
+    def shared_by(self) -> Counter[str]:
+        """How many cells have a layer, by its id."""
+        return Counter(layer.id for cell in self.cells for layer in cell.layers)
+
+    @cached_property
+    def naive_bytes(self) -> int:
+        """What a registry stores when each cell carries all of its own packages."""
+        return sum(sum_sizes(_packages(cell.content.artifacts), self.unknown) for cell in self.cells)
+
+    @cached_property
+    def unique_bytes(self) -> int:
+        """The lower bound: every distinct package once."""
+        distinct = {artifact.url: artifact for cell in self.cells for artifact in _packages(cell.content.artifacts)}
+        return sum_sizes(distinct.values(), self.unknown)
+
+    @cached_property
+    def registry_bytes(self) -> int:
+        """What a registry stores: every distinct layer once."""
+        return sum(layer.size for layer in self.layers)
+
+    @cached_property
+    def disk_bytes(self) -> int:
+        """What one engine stores that has all cells: every distinct chain of layers once."""
+        return measure_tree([cell.layers for cell in self.cells])
+
+    @cached_property
+    def unknown_sizes(self) -> int:
+        """How many distinct packages have no size in their lock."""
+        return len({it.url for cell in self.cells for it in cell.content.artifacts if it.size is None})
+
+    @property
+    def ratio(self) -> float:
+        """Registry bytes per unique byte; 1.0 where there is nothing to store."""
+        return self.registry_bytes / self.unique_bytes if self.unique_bytes else 1.0
+
+    @property
+    def published(self) -> Published:
+        """What a later plan starts from."""
+        return Published(budget=self.budget, chains={cell.id: cell.layers for cell in self.cells})
+
+    def find(self, cell: str) -> PlannedCell | None:
+        """Return the cell of this name."""
+        return next((found for found in self.cells if found.id == cell), None)
+
+
+def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: Published | None = None) -> Plan:
+    """Return the plan of a matrix; the order of the cells does not matter.
+
+    What a previous plan of the same budget has published is kept, unless a new plan would be so much smaller that
+    publishing again pays.
+    """
+    ordered = sorted(contents, key=lambda content: content.id)
+    unknown = assume_size(artifact for content in ordered for artifact in content.artifacts)
+    fresh = _assemble(ordered, budget, unknown, _plan_anew(ordered, budget, unknown))
+    if previous is None or previous.budget != budget:
+        return fresh
+    chains = update_layers(
+        previous.chains,
+        {content.id: (content.base, content.artifacts) for content in ordered},
+        budget=budget,
+        unknown=unknown,
+    )
+    if chains is None:
+        return fresh
+    kept = _assemble(ordered, budget, unknown, [chains[content.id] for content in ordered])
+    return kept if kept.registry_bytes <= _WORTH * fresh.registry_bytes else fresh
+
+
+def _assemble(contents: Sequence[Content], budget: int, unknown: int, chains: Sequence[tuple[Layer, ...]]) -> Plan:
+    cells = tuple(PlannedCell(content=content, layers=chain) for content, chain in zip(contents, chains, strict=True))
+    return Plan(budget=budget, unknown=unknown, cells=cells)
+
+
+def _plan_anew(contents: Sequence[Content], budget: int, unknown: int) -> list[tuple[Layer, ...]]:
+    chains: dict[str, tuple[Layer, ...]] = {}
+    for base in sorted({content.base for content in contents}):
+        here = [content for content in contents if content.base == base]
+        groups = group_artifacts([content.artifacts for content in here], [budget] * len(here), unknown)
+        made: dict[frozenset[Artifact], Layer] = {}
+        for group in (group for cell in groups for group in cell):
+            if group.artifacts not in made:
+                made[group.artifacts] = make_layer(base, group.artifacts, unknown)
+        ordered = order_layers([[made[group.artifacts] for group in cell] for cell in groups])
+        chains |= {content.id: chain for content, chain in zip(here, ordered, strict=True)}
+    return [chains[content.id] for content in contents]
+
+
+def _packages(artifacts: Iterable[Artifact]) -> Iterable[Artifact]:
+    return (artifact for artifact in artifacts if artifact.kind is not Kind.LINK)

@@ -1,0 +1,234 @@
+"""Properties of the planner on arbitrary matrices, and its figures on a real one."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder.artifacts import Artifact, Kind, Need
+from builder.plan import Content, Plan, plan_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def make_artifact(name: str, version: str = "1", *, need: Need = Need.NONE, size: int | None = 1000) -> Artifact:
+    url = f"https://conda.example/{name}-{version}"
+    return Artifact(kind=Kind.CONDA, need=need, name=name, version=version, url=url, digest="0", size=size)
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> list[Content]:
+    """Cells with a Python each, out of two, and packages of all needs, sizes and versions."""
+    pool = [
+        make_artifact(
+            f"p{number}",
+            str(version),
+            need=draw(st.sampled_from([Need.NONE, Need.RUNTIME, Need.PYTHON_NEEDED])),
+            size=draw(st.sampled_from([None, 10, 5_000, 80_000_000])),
+        )
+        for number in range(draw(st.integers(0, 12)))
+        for version in range(draw(st.integers(1, 2)))
+    ]
+    cells = []
+    for number in range(draw(st.integers(1, 6))):
+        chosen = draw(st.lists(st.sampled_from(pool), unique_by=lambda it: it.name)) if pool else []
+        python = make_artifact("python", draw(st.sampled_from(["3.10", "3.11"])), need=Need.PYTHON, size=30_000)
+        base = draw(st.sampled_from(["miniforge", "miniforge", "micromamba"]))
+        cells.append(Content(id=f"c{number}", base=base, artifacts=frozenset([python, *chosen])))
+    return cells
+
+
+def require_sound(plan: Plan, *, limit: int) -> None:
+    """Every cell ends with exactly what it wants, in an order in which it can be installed, within the budget."""
+    for cell in plan.cells:
+        installed: dict[str, Artifact] = {}
+        for layer in cell.layers:
+            assert layer.base == cell.content.base
+            assert {installed[it.slot].key for it in layer.artifacts if it.slot in installed} == set(layer.replaced)
+            installed |= {artifact.slot: artifact for artifact in layer.artifacts}
+        assert frozenset(installed.values()) == cell.content.artifacts
+        assert len(cell.layers) <= limit
+
+
+def require_order(plan: Plan) -> None:
+    for cell in plan.cells:
+        first = {it for it in cell.content.artifacts if it.need in {Need.RUNTIME, Need.PYTHON}}
+        for layer in cell.layers:
+            first -= set(layer.artifacts)
+            assert not (layer.needs_python and first), "what needs Python came before Python was complete"
+
+
+@given(matrices(), st.integers(1, 8))
+def test_every_cell_gets_each_of_its_artifacts_once(cells: list[Content], budget: int) -> None:
+    plan = plan_cells(cells, budget=budget)
+    require_sound(plan, limit=budget)
+    require_order(plan)
+    for cell in plan.cells:
+        assert sum(len(layer.artifacts) for layer in cell.layers) == len(cell.content.artifacts)
+
+
+@given(matrices(), st.integers(2, 5), st.randoms(use_true_random=False))
+def test_plan_does_not_depend_on_the_order_of_the_cells(
+    cells: list[Content], budget: int, chance: random.Random
+) -> None:
+    shuffled = [
+        replace(
+            cell,
+            artifacts=frozenset(chance.sample(sorted(cell.artifacts, key=lambda it: it.key), len(cell.artifacts))),
+        )
+        for cell in cells
+    ]
+    chance.shuffle(shuffled)
+    assert plan_cells(shuffled, budget=budget) == plan_cells(cells, budget=budget)
+
+
+@given(matrices(), matrices(), st.integers(1, 8))
+def test_update_from_any_plan_is_sound(old: list[Content], new: list[Content], budget: int) -> None:
+    require_sound(plan_cells(new, budget=budget, previous=plan_cells(old, budget=budget).published), limit=budget + 4)
+
+
+@given(matrices(), st.integers(1, 8))
+def test_plan_that_has_not_changed_is_kept(cells: list[Content], budget: int) -> None:
+    plan = plan_cells(cells, budget=budget)
+    assert plan_cells(cells, budget=budget, previous=plan.published) == plan
+
+
+@given(matrices())
+def test_bytes_are_bounded_by_the_distinct_packages_and_by_the_naive_sum(cells: list[Content]) -> None:
+    plan = plan_cells(cells, budget=100)
+    per_base = {
+        (cell.base, it): (plan.unknown if it.size is None else it.size) for cell in cells for it in cell.artifacts
+    }
+    assert plan.registry_bytes == sum(per_base.values())
+    assert plan.unique_bytes <= plan.registry_bytes <= plan.disk_bytes <= plan.naive_bytes
+
+
+def make_matrix(
+    pythons: Sequence[str] = ("3.10", "3.11", "3.12"), cudas: Sequence[str] = ("11.8", "12.6")
+) -> list[Content]:
+    """Return a matrix in which bytes depend on nothing, on Python, on CUDA, and on both."""
+    return [
+        Content(
+            id=f"py{python}-cu{cuda}",
+            base="miniforge",
+            artifacts=frozenset(
+                [
+                    make_artifact("libgcc", need=Need.RUNTIME, size=8_000_000),
+                    make_artifact("python", python, need=Need.PYTHON, size=30_000_000),
+                    make_artifact("numpy", python, need=Need.PYTHON_NEEDED, size=8_000_000),
+                    make_artifact("six", python, need=Need.PYTHON_NEEDED, size=20_000),
+                    make_artifact("cudnn", cuda, size=700_000_000),
+                    make_artifact("torch", f"{cuda}+{python}", need=Need.PYTHON_NEEDED, size=900_000_000),
+                ]
+            ),
+        )
+        for python in pythons
+        for cuda in cudas
+    ]
+
+
+def test_matrix_costs_its_unique_bytes() -> None:
+    plan = plan_cells(make_matrix())
+    assert plan.ratio == 1.0
+    assert plan.naive_bytes == 6 * 1_646_020_000
+    assert {plan.shared_by[layer.id] for layer in plan.layers} == {6, 3, 2, 1}
+
+
+def test_what_most_bytes_share_comes_first_in_the_chain() -> None:
+    plan = plan_cells(make_matrix())
+    names = [[artifact.name for artifact in layer.artifacts] for layer in plan.cells[0].layers]
+    assert names[:2] == [["libgcc"], ["cudnn"]]
+    # Python's own layers are stored once for each CUDA, CUDA's once: the other way round would cost 2.8 GB more.
+    assert plan.disk_bytes == plan.registry_bytes + 3 * 38_020_000
+
+
+@pytest.mark.parametrize("name", ["six", "numpy", "libgcc", "cudnn", "torch"])
+def test_bumped_package_is_all_that_is_published_anew(name: str) -> None:
+    before = plan_cells(make_matrix())
+
+    def bump(artifact: Artifact) -> Artifact:
+        return replace(artifact, version="2", url=f"{artifact.url}-2") if artifact.name == name else artifact
+
+    cells = [replace(cell, artifacts=frozenset(map(bump, cell.artifacts))) for cell in make_matrix()]
+    after = plan_cells(cells, previous=before.published)
+    known = {layer.id for layer in before.layers}
+    new = [layer for layer in after.layers if layer.id not in known]
+    assert {artifact.name for layer in new for artifact in layer.artifacts} == {name}
+    assert sum(layer.size for layer in new) == sum(
+        {it.key: it.size for cell in cells for it in cell.artifacts if it.name == name}.values()
+    )
+    for cell in after.cells:
+        assert len([layer for layer in cell.layers if layer.id not in known]) == 1
+
+
+def test_new_cell_changes_nothing_for_the_others() -> None:
+    *some, last = make_matrix()
+    before = plan_cells(some)
+    after = plan_cells([*some, last], previous=before.published)
+    assert after.cells[: len(before.cells)] == before.cells
+    assert after.registry_bytes - before.registry_bytes == 900_000_000
+
+
+def test_updates_are_given_up_when_too_many_layers_have_come_on_top() -> None:
+    cells = make_matrix()
+    plan = plan_cells(cells)
+    sizes = []
+    for version in range(2, 20):
+        cells = [
+            replace(
+                cell,
+                artifacts=frozenset(
+                    replace(it, version=f"v{version}", url=f"{it.name}{it.version[-4:]}-{version}")
+                    if it.name == "six"
+                    else it
+                    for it in cell.artifacts
+                ),
+            )
+            for cell in cells
+        ]
+        plan = plan_cells(cells, previous=plan.published)
+        require_sound(plan, limit=18)
+        sizes.append(max(len(cell.layers) for cell in plan.cells))
+    assert max(sizes) <= 18
+    assert min(sizes[1:]) < max(sizes)
+
+
+def test_new_plan_is_taken_where_the_previous_one_wastes_too_much() -> None:
+    whole = make_matrix()
+    alone = plan_cells(whole[:1], budget=1)
+    plan = plan_cells(whole, budget=14, previous=replace(alone.published, budget=14))
+    assert plan == plan_cells(whole, budget=14)
+
+
+def test_other_budget_is_another_plan() -> None:
+    plan = plan_cells(make_matrix(), budget=14)
+    assert max(len(cell.layers) for cell in plan_cells(make_matrix(), budget=3, previous=plan.published).cells) == 3
+
+
+def test_bases_share_nothing() -> None:
+    one, two = make_matrix(["3.10"])
+    plan = plan_cells([one, replace(two, base="micromamba")])
+    assert not {it.id for it in plan.cells[0].layers} & {it.id for it in plan.cells[1].layers}
+
+
+@settings(deadline=None)
+@given(st.integers(0, 3))
+def test_large_matrix_is_planned_within_its_budget(seed: int) -> None:
+    chance = random.Random(seed)
+    pool = [
+        make_artifact(f"p{it}", need=chance.choice([Need.NONE, Need.PYTHON_NEEDED]), size=chance.randrange(10**7))
+        for it in range(300)
+    ]
+    python = make_artifact("python", need=Need.PYTHON)
+    cells = [
+        Content(id=f"{it:04}", base="b", artifacts=frozenset([python, *chance.sample(pool, 60)])) for it in range(250)
+    ]
+    plan = plan_cells(cells, budget=10)
+    require_sound(plan, limit=10)
+    require_order(plan)
