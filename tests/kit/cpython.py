@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.kit.workspace import Workspace
 
-SOURCE_SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+SOURCE_SUITES = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie"}
 """The Debian release whose source package has each Python (`apt-cache showsrc python3.13`)."""
 
 BUILD_PACKAGES = (

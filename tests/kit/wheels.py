@@ -37,6 +37,9 @@ NOARCH = (
     "wheel==0.45.1",
 )
 PER_PYTHON = ("markupsafe==3.0.2", "numpy==2.2.6", "pyyaml==6.0.2")
+LAST = {("3.9", "numpy==2.2.6"): "numpy==2.0.2"}
+"""What takes the place of a requirement for a Python that it has no wheel for: the last release that has one."""
+
 CONDA_NAMES = {"typing-extensions": "typing_extensions"}
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
@@ -223,9 +226,10 @@ NOARCH_WHEELS = Step(
 
 def plan_wheels(python: str) -> Step:
     """Return the step that makes the packages of the wheels that are built for one Python."""
+    wanted = tuple(LAST.get((python, requirement), requirement) for requirement in PER_PYTHON)
     return Step(
         name=f"python {python} wheels",
         doing="repacking PyPI's",
-        make=lambda workspace: make_packages(workspace, PER_PYTHON, python, noarch=False),
+        make=lambda workspace: make_packages(workspace, wanted, python, noarch=False),
         sources=("wheels.py", "conda_package.py"),
     )
