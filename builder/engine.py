@@ -1,8 +1,8 @@
-"""BuildKit through docker-py: connect, build from a context in memory, tag and remove. No command line is involved.
+"""BuildKit through docker-py: connect, build from a context in memory, tag, push, cancel. No command line is involved.
 
 docker-py's own `build()` speaks the classic builder only, so the build is posted to `/build?version=2` by hand: the
 context travels as a tar in the body, and the reply is a JSON stream that carries BuildKit's trace. Closing the
-connection, by Ctrl-C or by the death of this process, cancels the build in the engine.
+connection, by `cancel` or by the death of this process, cancels the build in the engine.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
 import tarfile
 from typing import TYPE_CHECKING, Any
 
 import docker
-import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from builder.errors import BuildError, EngineError
+from builder.errors import EngineError
 from builder.events import Built, Event, Log
+from builder.failures import DISK_FULL, HINT_DISK, HINT_RERUN, explain_connection, explain_failure
 from builder.session import Credentials, Session
+from builder.streams import Streams
 from builder.trace import decode_trace
 
 if TYPE_CHECKING:
@@ -34,18 +34,16 @@ MIN_API = (1, 42)
 _HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = ("docker.io", "registry-1.docker.io", "index.docker.io")
 
-_DISK_FULL = "no space left on device"
-_STEP_FAILED = re.compile(r'^process ".*" did not complete successfully: (?:exit code: )?(.*)$', re.DOTALL)
-
-_HINT_START = "start it (for example `sudo systemctl start docker`), or point DOCKER_HOST at the engine to use."
-_HINT_PERMISSION = "add yourself to the `docker` group and log in again, or run as a user who may use the socket."
-_HINT_DISK = "free space in the engine: `docker system df` shows what takes it, `docker builder prune` frees caches."
-_HINT_BASE = "is the base image there, and its registry reachable? `bases:` in the sources can name a mirror's."
-_HINT_RERUN = "start the engine again and rerun the same command: finished steps are cached, and no tag was moved."
+_EXPORT = ({"Type": "moby", "Attrs": {"compression": "zstd", "oci-mediatypes": "true"}},)
+"""The engine's own exporter. The containerd store compresses while it exports: gzip, single-threaded there, takes 13.6 s
+for 1 GB of torch; zstd takes 6.2 s for 16 % fewer bytes, and its fastest level as long for more of them. A base's
+layers stay as they are; zstd needs OCI's media types. The graphdriver store compresses nothing, and its images are
+the same with or without this.
+"""
 
 
 class Engine:
-    """A connection to a container engine. Use it as a context manager.
+    """A connection to a container engine, for any number of threads. Use it as a context manager.
 
     Raises EngineError from the constructor when no engine answers, it may not be used, or it is too old.
     """
@@ -54,8 +52,9 @@ class Engine:
         try:
             self._client = docker.from_env(version="auto", timeout=60)
         except DockerException as error:
-            raise _explain_connection(error) from error
+            raise explain_connection(error) from error
         self._api: Any = self._client.api  # the builds are posted through its private half
+        self._streams = Streams(self._api)
         version = tuple(int(part) for part in self._api.api_version.split("."))
         if version < MIN_API:
             message = f"the engine speaks API {self._api.api_version}; imgbuild needs {MIN_API[0]}.{MIN_API[1]}"
@@ -72,6 +71,13 @@ class Engine:
         """Close every connection; a build that still runs on one of them is cancelled by the engine."""
         self._client.close()
 
+    def cancel(self) -> None:
+        """End every build and push that runs, and have the engine stop them; from any thread, or a signal handler.
+
+        They raise Cancelled, and so does every later call that would begin something or move a ref.
+        """
+        self._streams.cancel()
+
     def build(
         self,
         context: Context,
@@ -83,28 +89,26 @@ class Engine:
     ) -> Iterator[Event]:
         """Yield the events of one build; the last one is `Built`. The image gets no tag.
 
-        `network` is None (the engine's default) or "host". Raises BuildError when a step fails and EngineError when
-        the engine stops, refuses, or runs out of disk.
+        `network` is None (the engine's default) or "host". Raises BuildError when a step fails, EngineError when
+        the engine stops, refuses, or runs out of disk, and Cancelled.
         """
-        params: dict[str, Any] = {"version": "2", "rm": True, "buildargs": json.dumps(dict(build_args))}
+        params: dict[str, Any] = {
+            "version": "2",
+            "rm": True,
+            "buildargs": json.dumps(dict(build_args)),
+            "outputs": json.dumps(_EXPORT),
+        }
         if network:
             params["networkmode"] = network
-        with _explained(), Session(self._api, secrets=secrets, credentials=credentials) as session:
-            response = self._api._post(
-                self._api._url("/build"),
-                data=pack_context(context),
-                params={**params, "session": session.id},
-                headers={"Content-Type": "application/x-tar"},
-                stream=True,
-                timeout=None,
-            )
-            with contextlib.closing(response):
-                self._api._raise_for_status(response)
-                yield from read_stream(line for line in response.iter_lines() if line)
+        body, headers = pack_context(context), {"Content-Type": "application/x-tar"}
+        with self._streams.call(), Session(self._api, secrets=secrets, credentials=credentials) as session:
+            params["session"] = session.id
+            with self._streams.post("/build", data=body, params=params, headers=headers) as lines:
+                yield from read_stream(lines)
 
     def find_image(self, ref: str) -> str | None:
         """Return the content digest of the image that `ref` names, or None when there is none."""
-        with _explained():
+        with self._streams.call():
             try:
                 return str(self._api.inspect_image(ref)["Id"])
             except ImageNotFound:
@@ -113,7 +117,7 @@ class Engine:
     def tag(self, image_id: str, ref: str) -> None:
         """Make `ref` (`name:tag`) name the image; an older image of that name loses it in the same step."""
         name, _, tag = ref.rpartition(":")
-        with _explained():
+        with self._streams.call():
             self._api.tag(image_id, name, tag, force=True)
 
     def remove(self, image_id: str) -> None:
@@ -164,52 +168,13 @@ def read_stream(lines: Iterator[bytes]) -> Iterator[Event]:
         record = json.loads(line)
         if record.get("id") == "moby.buildkit.trace":
             for event in decode_trace(record["aux"]):
-                disk_full |= isinstance(event, Log) and _DISK_FULL in event.text.lower()
+                disk_full |= isinstance(event, Log) and DISK_FULL in event.text.lower()
                 yield event
         elif record.get("id") == "moby.image.id":
             image_id = record["aux"]["ID"]
         elif "errorDetail" in record or "error" in record:
             message = record.get("errorDetail", {}).get("message") or record.get("error", "")
-            raise EngineError("the engine's disk is full", hint=_HINT_DISK) if disk_full else _explain_failure(message)
+            raise EngineError("the engine's disk is full", hint=HINT_DISK) if disk_full else explain_failure(message)
     if not image_id:
-        raise EngineError("the engine ended the build without an image and without an error", hint=_HINT_RERUN)
+        raise EngineError("the engine ended the build without an image and without an error", hint=HINT_RERUN)
     yield Built(image_id=image_id)
-
-
-def _explain_failure(message: str) -> BuildError | EngineError:
-    text = message.strip().removeprefix("failed to solve: ")
-    if _DISK_FULL in text:
-        return EngineError(f"the engine's disk is full: {text}", hint=_HINT_DISK)
-    if "failed to resolve source metadata" in text:
-        return BuildError(text, hint=_HINT_BASE)
-    if "context canceled" in text or "graceful stop" in text or "Unavailable" in text:
-        return EngineError(f"the engine stopped the build: {text}", hint=_HINT_RERUN)
-    step = _STEP_FAILED.search(text)
-    return BuildError(f"exit code {step[1]}" if step else text)
-
-
-def _explain_connection(error: BaseException) -> EngineError:
-    text = str(error)
-    if "Permission denied" in text:
-        return EngineError("no permission to use the container engine's socket", hint=_HINT_PERMISSION)
-    if "too old" in text:
-        return EngineError(text, hint="install Docker Engine 23.0 or newer.")
-    if any(sign in text for sign in ("FileNotFoundError", "ConnectionRefusedError", "refused", "Connection aborted")):
-        return EngineError("no container engine answers", hint=_HINT_START)
-    return EngineError(f"cannot talk to the container engine: {text}", hint=_HINT_START)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what docker-py and requests raise into an EngineError that says what to do."""
-    try:
-        yield
-    except APIError as error:
-        text = str(error.explanation or error)
-        if _DISK_FULL in text:
-            raise EngineError(f"the engine's disk is full: {text}", hint=_HINT_DISK) from error
-        raise EngineError(f"the engine refused: {text}") from error
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-        raise EngineError("the connection to the container engine broke", hint=_HINT_RERUN) from error
-    except DockerException as error:
-        raise _explain_connection(error) from error

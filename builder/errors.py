@@ -74,3 +74,15 @@ class CheckError(ImgbuildError):
     """The image was built but does not hold what its lock promises; it gets no tag."""
 
     exit_code = 9
+
+
+class PushError(ImgbuildError):
+    """The registry cannot be reached, or refused an image; what it has under the ref is what it had before."""
+
+    exit_code = 10
+
+
+class Cancelled(ImgbuildError):  # noqa: N818 - no error of anybody's
+    """It was told to stop, and did; the exit code is that of a process that SIGINT ended."""
+
+    exit_code = 130

@@ -53,4 +53,17 @@ class Built:
     image_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """The registry has the image under `ref`; `digest` is that of its manifest.
+
+    `sent` is the bytes of the layers that the engine uploaded, by its own account: compressed under the containerd
+    store, before compression under the graphdriver store. 0 when the registry had them all.
+    """
+
+    ref: str
+    digest: str
+    sent: int
+
+
 Event = Step | Transfer | Log | Notice | Built

@@ -12,9 +12,10 @@ import requests
 from docker.errors import APIError, DockerException
 
 from builder.context import Context, ContextFile
-from builder.engine import Engine, _explained, pack_context, read_stream
+from builder.engine import Engine, pack_context, read_stream
 from builder.errors import BuildError, EngineError
 from builder.events import Built, Log, Notice, Step, Transfer
+from builder.failures import explained
 
 DATA = Path(__file__).parent / "data"
 
@@ -90,7 +91,7 @@ def test_error_in_the_stream_says_what_to_do(message: str, kind: type[EngineErro
     ],
 )
 def test_failures_of_the_client_say_what_to_do(error: Exception, says: str) -> None:
-    with pytest.raises(EngineError, match=says), _explained():
+    with pytest.raises(EngineError, match=says), explained():
         raise error
 
 

@@ -1,0 +1,96 @@
+"""What the engine's failures mean: its words, and its client's exceptions → errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import requests
+from docker.errors import APIError, DockerException
+
+from builder.errors import BuildError, EngineError, PushError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DISK_FULL = "no space left on device"
+HINT_DISK = "free space in the engine: `docker system df` shows what takes it, `docker builder prune` frees caches."
+HINT_RERUN = "start the engine again and rerun the same command: finished steps are cached, and no tag was moved."
+
+_STEP_FAILED = re.compile(r'^process ".*" did not complete successfully: (?:exit code: )?(.*)$', re.DOTALL)
+_HINT_START = "start it (for example `sudo systemctl start docker`), or point DOCKER_HOST at the engine to use."
+_HINT_PERMISSION = "add yourself to the `docker` group and log in again, or run as a user who may use the socket."
+_HINT_BASE = "is the base image there, and its registry reachable? `bases:` in the sources can name a mirror's."
+
+_DENIED = re.compile(
+    r"denied|unauthorized|no basic auth credentials|authentication required|authorization failed|insufficient_scope"
+    r"|\b40[13]\b",
+    re.IGNORECASE,
+)
+_UNTRUSTED = re.compile(r"x509|certificate|HTTP response to HTTPS client|tls: ", re.IGNORECASE)
+_MISNAMED = re.compile(r"invalid reference|NAME_INVALID|name invalid|invalid repository name", re.IGNORECASE)
+_BROKE_OFF = re.compile(
+    r"connection reset|broken pipe|\bEOF\b|closed network connection|i/o timeout|TLS handshake timeout"
+    r"|toomanyrequests|too many requests|\b429\b|\b50[0234]\b",
+    re.IGNORECASE,
+)
+
+
+def explain_failure(message: str) -> BuildError | EngineError:
+    """Return the error for what the engine says when a build fails."""
+    text = message.strip().removeprefix("failed to solve: ")
+    if DISK_FULL in text:
+        return EngineError(f"the engine's disk is full: {text}", hint=HINT_DISK)
+    if "failed to resolve source metadata" in text:
+        return BuildError(text, hint=_HINT_BASE)
+    if "context canceled" in text or "graceful stop" in text or "Unavailable" in text:
+        return EngineError(f"the engine stopped the build: {text}", hint=HINT_RERUN)
+    step = _STEP_FAILED.search(text)
+    return BuildError(f"exit code {step[1]}" if step else text)
+
+
+def explain_push(message: str, host: str) -> PushError:
+    """Return the error for what the engine says when a push to the registry `host` fails."""
+    if _DENIED.search(message):
+        hint = f"log in with `docker login {host}` as a user who may push there; imgbuild uses docker's own logins."
+    elif _UNTRUSTED.search(message):
+        hint = f"the engine does not trust {host}: give it the CA in /etc/docker/certs.d/{host}/ca.crt."
+    elif _MISNAMED.search(message):
+        hint = "write it as REGISTRY/PATH/NAME:TAG, in lower case."
+    else:
+        hint = f"does {host} answer where the engine runs? What was uploaded is kept: rerun the same command."
+    return PushError(f"{host}: {message.strip()}", hint=hint)
+
+
+def is_passing(message: str) -> bool:
+    """Return whether a failed push may work the next time: it broke off, or the registry was busy."""
+    return bool(_BROKE_OFF.search(message)) and not _DENIED.search(message)
+
+
+def explain_connection(error: BaseException) -> EngineError:
+    """Return the error for a client that does not reach the engine."""
+    text = str(error)
+    if "Permission denied" in text:
+        return EngineError("no permission to use the container engine's socket", hint=_HINT_PERMISSION)
+    if "too old" in text:
+        return EngineError(text, hint="install Docker Engine 23.0 or newer.")
+    if any(sign in text for sign in ("FileNotFoundError", "ConnectionRefusedError", "refused", "Connection aborted")):
+        return EngineError("no container engine answers", hint=_HINT_START)
+    return EngineError(f"cannot talk to the container engine: {text}", hint=_HINT_START)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn what docker-py and requests raise into an EngineError that says what to do."""
+    try:
+        yield
+    except APIError as error:
+        text = str(error.explanation or error)
+        if DISK_FULL in text:
+            raise EngineError(f"the engine's disk is full: {text}", hint=HINT_DISK) from error
+        raise EngineError(f"the engine refused: {text}") from error
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        raise EngineError("the connection to the container engine broke", hint=HINT_RERUN) from error
+    except DockerException as error:
+        raise explain_connection(error) from error
