@@ -14,6 +14,8 @@ from enum import Enum
 from statistics import median
 from typing import TYPE_CHECKING
 
+from builder.channels import PYPI_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -44,7 +46,7 @@ class Artifact:
 
     `lands` tells apart what is the same download at another place. `digest` is the sha256 of the download, md5 where a
     lock has no other. `size` is its bytes, None where the lock does not tell. `needs` are the conda packages that it
-    depends on, by name.
+    depends on, by name. `index` is where pip finds it, as a folder of PyTorch's wheel index; empty is pip's own index.
     """
 
     kind: Kind
@@ -56,6 +58,7 @@ class Artifact:
     lands: str = ""
     size: int | None
     needs: tuple[str, ...] = ()
+    index: str = ""
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,22 +79,23 @@ class Artifact:
 LINK_SIZE = 32_768
 """Bytes that one neutral wheel's metadata takes for each Python: the median of NVIDIA's wheels for CUDA 12.6."""
 
+
 _NEUTRAL = re.compile(r"^nvidia_.*-py3-none-(?!any)[^-]+\.whl$")
 
 
-def list_artifacts(environment: Environment, *, neutral: bool = True) -> tuple[Artifact, ...]:
+def list_artifacts(environment: Environment, *, neutral: bool = True, index: str = "") -> tuple[Artifact, ...]:
     """Return the artifacts of an environment, sorted.
 
-    `neutral` is False for a base that cannot unpack wheels without the environment's Python.
+    `neutral` is False for a base that cannot unpack wheels without the environment's Python. `index` is the folder of
+    PyTorch's wheel index that was asked beside PyPI.
     """
     python = next((f"python{_minor(package)}" for package in environment.conda if package.name == "python"), "")
     needs = _classify(environment.conda)
     found = [_conda_artifact(package, needs[package.name], python) for package in environment.conda]
     for wheel in environment.pip:
-        if neutral and is_neutral(wheel):
-            found += [_wheel_artifact(wheel, Kind.NEUTRAL, python), _wheel_artifact(wheel, Kind.LINK, python)]
-        else:
-            found.append(_wheel_artifact(wheel, Kind.WHEEL, python))
+        kinds = (Kind.NEUTRAL, Kind.LINK) if neutral and is_neutral(wheel) else (Kind.WHEEL,)
+        source = "" if PYPI_FILE.search(wheel.url) else index
+        found += [_wheel_artifact(wheel, kind, python, source) for kind in kinds]
     return tuple(sorted(found, key=lambda artifact: artifact.key))
 
 
@@ -164,7 +168,7 @@ def _conda_artifact(package: CondaPackage, need: Need, python: str) -> Artifact:
     )
 
 
-def _wheel_artifact(wheel: PipPackage, kind: Kind, python: str) -> Artifact:
+def _wheel_artifact(wheel: PipPackage, kind: Kind, python: str, index: str) -> Artifact:
     return Artifact(
         kind=kind,
         need=Need.RUNTIME if kind is Kind.NEUTRAL else Need.PYTHON_NEEDED,
@@ -174,4 +178,5 @@ def _wheel_artifact(wheel: PipPackage, kind: Kind, python: str) -> Artifact:
         digest=wheel.sha256,
         lands="" if kind is Kind.NEUTRAL else python,
         size=LINK_SIZE if kind is Kind.LINK else wheel.size,
+        index=index,
     )

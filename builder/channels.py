@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 CHANNEL_ALIAS = "https://conda.anaconda.org"
 """Where conda looks for a channel that is given by name (conda's default `channel_alias`)."""
 
 TORCH_WHEELS = "https://download.pytorch.org/whl"
 """PyTorch's own wheel index; each CUDA variant has a folder (`cu118`, `cpu`)."""
+
+PYPI_FILE = re.compile(r"/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/]+$")
+"""The path of a file on PyPI and its mirrors; other indexes have other paths."""
 
 _ANACONDA = "https://repo.anaconda.com/pkgs"
 

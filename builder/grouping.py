@@ -32,6 +32,10 @@ _SPARE, _PRICE, _FEW = 4, 1.001, 200
 """How many layers are set aside for heavy artifacts, where this costs at most a thousandth of the bytes and the cells
 are not too many to try it."""
 
+_LATER = 0.02
+"""What a byte costs that has to wait for Python because of its company: chains part at Python, so engines store it more
+often, while registries do not mind."""
+
 _FRONT = frozenset({Need.NONE, Need.RUNTIME})
 
 
@@ -256,7 +260,9 @@ class _Plan:
         relieved = (shared & over).bit_count()
         if not relieved:
             return None
-        cost = (one.size if one.cells & ~shared else 0) + (two.size if two.cells & ~shared else 0)
+        cost: float = (one.size if one.cells & ~shared else 0) + (two.size if two.cells & ~shared else 0)
+        if one.needs_python != two.needs_python:
+            cost += _LATER * (two.size if one.needs_python else one.size)
         return cost / relieved, one.size + two.size, first, second
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from builder.channels import PYPI_FILE
 from builder.errors import SolveError
 from builder.hostconfig import render_netrc
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from builder.hostconfig import Login
     from builder.sources import Sources
 
-
-_PYPI_FILE = re.compile(r"/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/]+$")
 
 
 def canonical_url(url: str, sources: Sources) -> str:
@@ -34,7 +33,7 @@ def canonical_url(url: str, sources: Sources) -> str:
     for mirror, canonical in sources.origins:
         if bare.startswith(mirror + "/"):
             return canonical + bare[len(mirror) :]
-    path = _PYPI_FILE.search(bare)
+    path = PYPI_FILE.search(bare)
     if path and _is_mirror_of_pypi(bare, sources):
         return f"https://{_pypi_files_host()}{path[0]}"
     return bare

@@ -130,4 +130,5 @@ def _parse_artifact(node: Mapping[str, Any]) -> Artifact:
         lands=node.get("lands", ""),
         size=node.get("size"),
         needs=tuple(node.get("needs", ())),
+        index=node.get("index", ""),
     )

@@ -59,10 +59,11 @@ def _read_contents(project: Project, cells: Iterable[Cell], locks: Locks) -> Ite
         if environment is None:
             continue
         base = project.base(cell.image)
+        index = cell.build.wheel_index or "" if cell.build else ""
         axes = (("image", cell.image), ("python", str(cell.python)), ("cuda", str(cell.cuda or "cpu")))
         yield Content(
             id=cell.id,
             base=base.key,
-            artifacts=frozenset(list_artifacts(environment)),
+            artifacts=frozenset(list_artifacts(environment, neutral=base.installer == "rattler", index=index)),
             axes=axes,
         )

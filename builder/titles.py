@@ -29,14 +29,16 @@ def _name_owners(owners: list[PlannedCell], everyone: Iterable[PlannedCell]) -> 
         return "this cell alone" if len(all_cells) > 1 else "the only cell"
     if len(owners) == len(all_cells):
         return "every cell"
-    common = set.intersection(*(set(cell.content.axes) for cell in owners))
-    common -= set.intersection(*(set(cell.content.axes) for cell in all_cells))
-    named = [(axis, value) for axis, value in owners[0].content.axes if (axis, value) in common]
+    named = [axis for axis in owners[0].content.axes if _has_all(owners, axis) and not _has_all(all_cells, axis)]
     text = " and ".join(_name_value(axis, value) for axis, value in named)
     alike = [cell for cell in all_cells if set(named) <= set(cell.content.axes)]
     if text and len(alike) == len(owners):
         return text
     return f"{len(owners)} cells" + (f" of {text}" if text else "")
+
+
+def _has_all(cells: list[PlannedCell], axis: tuple[str, str]) -> bool:
+    return all(axis in cell.content.axes for cell in cells)
 
 
 def _name_value(axis: str, value: str) -> str:
