@@ -36,7 +36,12 @@ _HEADER = "# Made by `imgbuild lock`: the exact packages of every cell. Not for 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondaPackage:
-    """One conda package; `size` in bytes, `timestamp` in milliseconds since the epoch, `url` canonical."""
+    """One conda package; `size` in bytes, `timestamp` in milliseconds since the epoch, `url` canonical.
+
+    `noarch` is `python` for what lands in the folder of a Python version, `generic` for what else fits every platform,
+    None for the rest; who does not give it gets the careful guess, `python` for all that may be. Another tool's lock
+    may tell neither `size` (0, which no package has) nor digests (empty).
+    """
 
     name: str
     version: str
@@ -50,6 +55,11 @@ class CondaPackage:
     license: str | None = None
     timestamp: int | None = None
     purls: tuple[str, ...] = ()
+    noarch: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.noarch is None and (guess := derive_noarch(self.url, self.build)):
+            object.__setattr__(self, "noarch", "python" if "python" in self.needs else guess)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -196,7 +206,9 @@ def _environment_node(environment: Environment, *, inputs: bool = True) -> dict[
 
 
 def _conda_node(package: CondaPackage) -> dict[str, Any]:
-    node: dict[str, Any] = {"conda": package.url, "sha256": package.sha256, "md5": package.md5}
+    node: dict[str, Any] = {"conda": package.url}
+    node |= {"noarch": package.noarch} if package.noarch != derive_noarch(package.url, package.build) else {}
+    node |= {"sha256": package.sha256, "md5": package.md5}
     node |= {"depends": list(package.depends)} if package.depends else {}
     node |= {"constrains": list(package.constrains)} if package.constrains else {}
     node |= {"license": package.license} if package.license else {}
@@ -257,6 +269,7 @@ def _conda_package(node: Mapping[str, Any]) -> CondaPackage:
         license=node.get("license"),
         timestamp=node.get("timestamp"),
         purls=tuple(node.get("purls", ())),
+        noarch=node.get("noarch", derive_noarch(node["conda"], build)),
     )
 
 
@@ -265,6 +278,13 @@ def split_conda_url(url: str) -> tuple[str, str, str]:
     file = url.rpartition("/")[2].removesuffix(".conda").removesuffix(".tar.bz2")
     name, version, build = file.rsplit("-", 2)
     return name, version, build
+
+
+def derive_noarch(url: str, build: str) -> str | None:
+    """Return the `noarch` that readers of the schema derive where it is missing (rattler_lock: derive_noarch_type)."""
+    if "/noarch/" not in url:
+        return None
+    return "python" if "py" in build else "generic"
 
 
 def _pip_package(node: Mapping[str, Any]) -> PipPackage:

@@ -183,3 +183,30 @@ def test_file_name_gives_name_version_and_build() -> None:
 )
 def test_package_needs_python_when_its_files_depend_on_it(name: str, depends: tuple[str, ...], needs: bool) -> None:
     assert make_conda(name, depends=depends).needs_python is needs
+
+
+@pytest.mark.parametrize(
+    ("values", "noarch", "key"),
+    [
+        ({"subdir": "linux-64", "depends": ("python >=3.9",)}, None, None),
+        ({"subdir": "noarch", "build": "pyhd8ed1ab_0"}, "python", None),
+        ({"subdir": "noarch", "build": "h1_0"}, "generic", None),
+        ({"subdir": "noarch", "build": "h1_0", "depends": ("python >=3.9",)}, "python", "python"),
+        ({"subdir": "noarch", "build": "h1_0", "depends": ("python >=3.9",), "noarch": "generic"}, "generic", None),
+        ({"subdir": "noarch", "build": "py313h1_0", "noarch": "generic"}, "generic", "generic"),
+    ],
+)
+def test_noarch_is_guessed_with_care_and_written_where_readers_would_guess_wrong(
+    tmp_path: Path, values: dict[str, Any], noarch: str | None, key: str | None
+) -> None:
+    package = make_conda("tool", **values)
+    assert package.noarch == noarch
+    path = tmp_path / "imgbuild.lock"
+    write_lock(Lock(environments=(make_environment(conda=[package]),)), path)
+    (node,) = yaml.safe_load(path.read_text())["packages"]
+    assert node.get("noarch") == key
+    assert read_lock(path).environments[0].conda == (package,)
+    ((_, environment), *_) = rattler.LockFile.from_path(path).environments()
+    (record,) = environment.conda_repodata_records()["linux-64"]
+    read = "python" if record.noarch.python else "generic" if record.noarch.generic else None
+    assert read == noarch
