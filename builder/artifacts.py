@@ -162,8 +162,8 @@ def _conda_artifact(package: CondaPackage, need: Need, python: str) -> Artifact:
         version=package.version,
         url=package.url,
         digest=package.sha256 or package.md5,
-        lands=python if package.needs_python and "/noarch/" in package.url else "",
-        size=package.size,
+        lands=python if package.noarch == "python" else "",
+        size=package.size or None,
         needs=tuple(sorted(package.needs)),
     )
 
