@@ -1,0 +1,73 @@
+"""What people write today for a matrix: a Dockerfile for each cell with one RUN that installs all, and a bake file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.kit.base import IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from builder.lock import CondaPackage, Environment, PipPackage
+    from builder.sources import Sources
+
+DOCKERFILE = f"""\
+FROM {IMAGE}
+COPY conda.txt pip.txt /tmp/
+RUN conda create --yes --quiet --prefix /opt/env --file /tmp/conda.txt \\
+    && /opt/env/bin/python -m pip install --quiet --no-cache-dir --no-deps --root-user-action=ignore \\
+        --require-hashes --requirement /tmp/pip.txt \\
+    && conda clean --all --yes \\
+    && rm -rf /root/.cache /root/.conda
+ENV PATH=/opt/env/bin:$PATH
+CMD ["python"]
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One image to build: the folder of its Dockerfile, and its name and tag without a registry."""
+
+    folder: Path
+    image: str
+
+
+def write_context(folder: Path, environment: Environment, sources: Sources) -> None:
+    """Write the Dockerfile of a cell and what it installs, by the addresses that answer on this machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
+    (folder / "conda.txt").write_text(_list_conda(environment.conda, sources), encoding="utf-8")
+    (folder / "pip.txt").write_text(_list_pip(environment.pip, sources), encoding="utf-8")
+
+
+def _list_conda(packages: Iterable[CondaPackage], sources: Sources) -> str:
+    urls = []
+    for package in packages:
+        channel, subdir, file = package.url.rsplit("/", 2)
+        mirror = next((mirror for mirror, url in sources.origins if url.rstrip("/") == channel), channel)
+        urls.append(f"{mirror.rstrip('/')}/{subdir}/{file}#sha256:{package.sha256}")
+    return "\n".join(["@EXPLICIT", *urls, ""])
+
+
+def _list_pip(wheels: Iterable[PipPackage], sources: Sources) -> str:
+    lines = [f"--index-url {sources.pip.index_url}"] if sources.pip.index_url else []
+    lines += [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in wheels]
+    return "\n".join([*lines, ""])
+
+
+def write_bake_file(path: Path, targets: Iterable[Target], registry: str) -> None:
+    """Write a bake file of all targets, each with its own ref in the registry."""
+    described = {
+        target.folder.name: {
+            "context": str(target.folder),
+            "tags": [f"{registry}/{target.image}"],
+            "network": "host",
+        }
+        for target in targets
+    }
+    document = {"group": {"default": {"targets": sorted(described)}}, "target": described}
+    path.write_text(json.dumps(document, indent=1), encoding="utf-8")

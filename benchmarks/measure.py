@@ -1,0 +1,98 @@
+"""Measure a way on a matrix: cold, again, and after one package came out in a new version."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from benchmarks.dockerfiles import Target, write_context
+from benchmarks.registry import run_registry
+from benchmarks.throwaway import run_engine
+from benchmarks.ways import WAYS, Scene
+from builder.locking import read_locks
+from builder.matrix import expand_cells
+from builder.sources import find_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from builder.project import Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What one phase took: seconds from the first command to the last, and bytes after it.
+
+    `engine_bytes` is what the engine's disk has beside the base image.
+    """
+
+    way: str
+    phase: str
+    seconds: float
+    pushed_bytes: int
+    registry_bytes: int
+    engine_bytes: int
+
+
+class Matrix(Protocol):
+    """What is built: a project whose lock has another content in each phase."""
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The names of the phases, in order."""
+
+    def write(self, root: Path, phase: str) -> Project:
+        """Return the project in a folder, with definitions, sources and the lock of the phase."""
+
+
+def measure_way(way: str, matrix: Matrix, *, kit: Path, home: Path) -> Iterator[Row]:
+    """Yield a row for each phase. The engine and the registry are new, and empty but for the base image."""
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    project = home / "project"
+    with run_engine(home / "engine", kit) as engine, run_registry(home / "registry") as registry:
+        for phase in matrix.phases:
+            targets = write_targets(matrix.write(project, phase), home / "contexts")
+            scene = Scene(project=project, targets=targets, engine=engine.url, registry=registry.address, home=home)
+            os.sync()
+            say(f"{way}: {phase} …")
+            began = time.monotonic()
+            WAYS[way](scene)
+            seconds = time.monotonic() - began
+            row = Row(
+                way=way,
+                phase=phase,
+                seconds=seconds,
+                pushed_bytes=registry.count_pushed(targets[-1].image),
+                registry_bytes=registry.measure_disk(),
+                engine_bytes=engine.measure_growth(),
+            )
+            say(f"{way}: {phase}: {seconds:.1f} s, {row.pushed_bytes / 1e6:.1f} MB pushed")
+            yield row
+    shutil.rmtree(home)
+
+
+def write_targets(project: Project, folder: Path) -> tuple[Target, ...]:
+    """Return the cells of a project as plain Dockerfiles, written into a folder each."""
+    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
+    locks = read_locks(project, cells)
+    sources = find_sources(str(project.root / "sources.yaml"))
+    targets = []
+    for cell in cells:
+        environment = locks[cell.image].find(cell.environment)
+        if environment is None:
+            raise LookupError(f"{cell.id} is not locked")
+        target = Target(folder=folder / cell.id, image=f"{cell.image}:{cell.tag}")
+        write_context(target.folder, environment, sources)
+        targets.append(target)
+    return tuple(targets)
+
+
+def say(text: str) -> None:
+    """Tell on stderr what is going on."""
+    print(f"[benchmark] {text}", file=sys.stderr, flush=True)

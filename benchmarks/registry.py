@@ -1,0 +1,164 @@
+"""A real registry (Debian's docker-registry) on a free port, which tells of every blob that is pushed to it."""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.kit import processes
+from tests.kit.debian import install_packages
+from tests.kit.errors import KitError
+from tests.kit.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+class Listener(http.server.ThreadingHTTPServer):
+    """Takes the registry's notifications: distribution.github.io/distribution/about/notifications."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), _Notified)
+        self.events: list[dict[str, Any]] = []
+        self.news = threading.Condition()
+
+
+class _Notified(http.server.BaseHTTPRequestHandler):
+    server: Listener
+
+    def do_POST(self) -> None:
+        """Take an envelope of events."""
+        envelope = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.news:
+            self.server.events += envelope["events"]
+            self.server.news.notify_all()
+        self.send_response(http.HTTPStatus.OK)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class named it)
+        """Say nothing."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Registry:
+    """A registry that runs; `address` is what stands before the image's name in a ref."""
+
+    address: str
+    folder: Path
+    listener: Listener
+    counted: int = field(default=0)
+
+    def measure_disk(self) -> int:
+        """Return the bytes of its blobs, manifests included."""
+        blobs = self.folder / "docker" / "registry" / "v2" / "blobs"
+        return sum(path.stat().st_size for path in blobs.rglob("data"))
+
+    def count_pushed(self, image: str) -> int:
+        """Return the bytes of all blobs and manifests that were pushed since the last count.
+
+        Notifications come late but in order; so the manifest of an `image` (name:tag) is asked for, and its own
+        notification waited for. Raises KitError when it never comes.
+        """
+        agent = f"count-{uuid.uuid4().hex}"
+        name, _, tag = image.partition(":")
+        connection = http.client.HTTPConnection(self.address, timeout=60)
+        accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
+        headers = {"User-Agent": agent, "Accept": f"{accept}, application/vnd.docker.distribution.manifest.v2+json"}
+        connection.request("GET", f"/v2/{name}/manifests/{tag}", headers=headers)
+        status = connection.getresponse().status
+        connection.close()
+        if status != http.HTTPStatus.OK:
+            raise KitError(f"the registry answers {status} for {image}")
+        events = self.listener.events
+        with self.listener.news:
+            if not self.listener.news.wait_for(
+                lambda: any(event["request"].get("useragent") == agent for event in events), timeout=60
+            ):
+                raise KitError("the registry does not tell of what it was sent")
+            fresh, self.counted = events[self.counted :], len(events)
+        return sum(event["target"]["size"] for event in fresh if event["action"] == "push")
+
+
+@contextmanager
+def run_registry(home: Path) -> Iterator[Registry]:
+    """Run an empty registry while the context lasts. Raises KitError when it cannot be had."""
+    shutil.rmtree(home, ignore_errors=True)
+    folder = home / "blobs"
+    folder.mkdir(parents=True)
+    if shutil.which("docker-registry") is None:
+        install_packages(Workspace(root=home, scratch=home, log=home / "apt.log"), ("docker-registry",))
+    port = find_free_port()
+    listener = Listener()
+    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread.start()
+    config = {
+        "version": "0.1",
+        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder)}},
+        "http": {"addr": f"{HOST}:{port}"},
+        "notifications": {
+            "endpoints": [
+                {
+                    "name": "benchmark",
+                    "url": f"http://{HOST}:{listener.server_port}",
+                    "timeout": "10s",
+                    "threshold": 5,
+                    "backoff": "1s",
+                }
+            ]
+        },
+    }
+    (home / "registry.json").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+    log = home / "registry.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            ["docker-registry", "serve", home / "registry.json"],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+        )
+    try:
+        processes.wait_until(lambda: answers(port), server.pid, log, "the registry")
+        yield Registry(address=f"{HOST}:{port}", folder=folder, listener=listener)
+    finally:
+        server.terminate()
+        server.wait()
+        listener.shutdown()
+        thread.join()
+        listener.server_close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def find_free_port() -> int:
+    """Return a port of the loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    """Return whether a registry answers at a port."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/v2/")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,84 @@
+"""An engine that lasts as long as a measurement: its own data, empty at first, and gone at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.kit import processes
+from tests.kit.base import import_base
+from tests.kit.engine import Engine, add_bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BRIDGE = "imgbuild-bench0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThrowawayEngine:
+    """An engine that runs, where its data is, and how many bytes that was at the start, base image and all."""
+
+    url: str
+    data: Path
+    start: int
+
+    def measure_growth(self) -> int:
+        """Return the bytes on disk that came since the start: images, packed and unpacked, and build cache."""
+        os.sync()
+        return measure_folder(self.data) - self.start
+
+
+@contextmanager
+def run_engine(home: Path, kit: Path) -> Iterator[ThrowawayEngine]:
+    """Run dockerd with the containerd image store, as fresh installs have it, and nothing but the kit's base in it.
+
+    Raises KitError when it does not start.
+    """
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    config = home / "daemon.json"
+    config.write_text('{"features": {"containerd-snapshotter": true}}\n', encoding="utf-8")
+    engine = Engine(url=f"unix://{home / 'docker.sock'}")
+    argv = (
+        "dockerd",
+        f"--host={engine.url}",
+        f"--pidfile={home / 'dockerd.pid'}",
+        f"--config-file={config}",
+        f"--data-root={home / 'data'}",
+        f"--exec-root={home / 'exec'}",
+        f"--bridge={add_bridge(BRIDGE)}",
+        "--iptables=false",
+        "--ip6tables=false",
+    )
+    log = home / "dockerd.log"
+    pid = processes.start_detached(argv, log, os.environ)
+    try:
+        processes.wait_until(engine.answers, pid, log, "dockerd")
+        import_base(engine, kit)
+        os.sync()
+        yield ThrowawayEngine(url=engine.url, data=home / "data", start=measure_folder(home / "data"))
+    finally:
+        processes.stop_process(home / "dockerd.pid", str(home))
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def measure_folder(folder: Path) -> int:
+    """Return the bytes that a folder takes on its own disk; what has several names counts once."""
+    seen: dict[int, int] = {}
+    ahead, device = [str(folder)], folder.stat().st_dev
+    while ahead:
+        with os.scandir(ahead.pop()) as entries:
+            for entry in entries:
+                try:
+                    stat = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # the engine is at work
+                    continue
+                if stat.st_dev == device:
+                    seen[stat.st_ino] = stat.st_blocks * 512
+                    ahead += [entry.path] if entry.is_dir(follow_symlinks=False) else []
+    return sum(seen.values())
