@@ -57,12 +57,13 @@ class Built:
 class Pushed:
     """The registry has the image under `ref`; `digest` is that of its manifest.
 
-    `sent` is the bytes of the layers that the engine uploaded, by its own account: compressed under the containerd
-    store, before compression under the graphdriver store. 0 when the registry had them all.
+    `layers` is how many layers it lacked, `sent` their bytes by the engine's own account: compressed under the
+    containerd store, before compression under the graphdriver store, without layers too small to see progress of.
     """
 
     ref: str
     digest: str
+    layers: int
     sent: int
 
 
