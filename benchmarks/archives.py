@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from _typeshed import ReadableBuffer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
@@ -29,7 +31,7 @@ class File:
     data: bytes
 
 
-class StoredFrame:
+class StoredFrame(io.RawIOBase):
     """A zstd frame of raw blocks, written to a stream (RFC 8878, sections 3.1.1.1 and 3.1.1.2)."""
 
     BLOCK = 1 << 17
@@ -40,14 +42,16 @@ class StoredFrame:
         # Magic number; a frame header with neither size nor checksum; a window of 128 KiB, the largest block.
         stream.write(b"\x28\xb5\x2f\xfd" + b"\x00" + bytes([(17 - 10) << 3]))
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """Return the number of bytes taken: all of them."""
+        before = len(self.pending)
         self.pending += data
+        taken = len(self.pending) - before
         while len(self.pending) > self.BLOCK:
             self._write_block(self.BLOCK, last=False)
-        return len(data)
+        return taken
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write the last block; the stream stays open."""
         self._write_block(len(self.pending), last=True)
 
@@ -74,7 +78,7 @@ def _write_tarball(archive: zipfile.ZipFile, name: str, files: Iterable[File]) -
                 member = tarfile.TarInfo(file.path)
                 member.size, member.mtime, member.mode = len(file.data), SOURCE_DATE, 0o644
                 tarball.addfile(member, io.BytesIO(file.data))
-        frame.close()
+        frame.finish()
 
 
 def _describe(index: Mapping[str, Any], files: Sequence[File]) -> list[File]:

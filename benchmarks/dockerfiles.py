@@ -30,26 +30,33 @@ CMD ["python"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One image to build: the folder of its Dockerfile, and its name and tag without a registry."""
+    """One image to build: the folder of its Dockerfile, its name and tag without a registry, and what it installs."""
 
     folder: Path
     image: str
+    environment: Environment
+
+    @property
+    def packages(self) -> tuple[CondaPackage | PipPackage, ...]:
+        """What it installs, of both managers."""
+        return (*self.environment.conda, *self.environment.pip)
+
+    @property
+    def size(self) -> int:
+        """The bytes of its packages, as far as the lock tells them."""
+        return sum(package.size or 0 for package in self.packages)
 
 
-def write_context(folder: Path, environment: Environment, sources: Sources) -> None:
+def write_context(target: Target, sources: Sources) -> None:
     """Write the Dockerfile of a cell and what it installs, by the addresses that answer on this machine."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
-    (folder / "conda.txt").write_text(_list_conda(environment.conda, sources), encoding="utf-8")
-    (folder / "pip.txt").write_text(_list_pip(environment.pip, sources), encoding="utf-8")
+    target.folder.mkdir(parents=True, exist_ok=True)
+    (target.folder / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
+    (target.folder / "conda.txt").write_text(_list_conda(target.environment.conda, sources), encoding="utf-8")
+    (target.folder / "pip.txt").write_text(_list_pip(target.environment.pip, sources), encoding="utf-8")
 
 
 def _list_conda(packages: Iterable[CondaPackage], sources: Sources) -> str:
-    urls = []
-    for package in packages:
-        channel, subdir, file = package.url.rsplit("/", 2)
-        mirror = next((mirror for mirror, url in sources.origins if url.rstrip("/") == channel), channel)
-        urls.append(f"{mirror.rstrip('/')}/{subdir}/{file}#sha256:{package.sha256}")
+    urls = (f"{sources.mirror(package.url)}#sha256:{package.sha256}" for package in packages)
     return "\n".join(["@EXPLICIT", *urls, ""])
 
 

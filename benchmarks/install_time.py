@@ -1,4 +1,4 @@
-"""How long the install steps of one image take on an engine that has built it before, beside copying what they make."""
+"""How long the install steps of an image take on an engine that has built it before, beside copying what they make."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import say
+from benchmarks.ways import say
 from builder.hostenv import SECRET, render_settings
 from builder.sources import find_sources
 
@@ -34,11 +34,11 @@ class InstallTime:
 def measure_install(way: str, scene: Scene, target: Target) -> InstallTime:
     """Return the time to install one image anew. Raises KitError when a step fails."""
     context = render_target(scene, target) if way == "imgbuild" else target.folder
-    install = time_steps(scene, context)
+    install = time_steps(scene, context, target)
     copying = scene.home / "copying"
     copying.mkdir(exist_ok=True)
     (copying / "Dockerfile").write_text(COPY.format(ref=f"{scene.registry}/{target.image}"), encoding="utf-8")
-    copy = time_steps(scene, copying)
+    copy = time_steps(scene, copying, target)
     say(f"{way}: {target.image}: installed again in {install:.1f} s, copied in {copy:.1f} s")
     return InstallTime(way=way, image=target.image, install_seconds=install, copy_seconds=copy)
 
@@ -50,10 +50,11 @@ def render_target(scene: Scene, target: Target) -> Path:
     return rendered / target.folder.name
 
 
-def time_steps(scene: Scene, context: Path) -> float:
-    """Return the seconds from the start of the first RUN step to the end of the last, none of them taken from cache."""
+def time_steps(scene: Scene, context: Path, target: Target) -> float:
+    """Return the seconds from the start of the first RUN step to the end of the last, none of them from the cache."""
     settings = scene.home / "settings"
-    settings.write_text(render_settings(find_sources(str(scene.project / "sources.yaml")), {}), encoding="utf-8")
+    sources = find_sources(str(scene.project / "sources.yaml"))
+    settings.write_bytes(render_settings(sources, target.environment))
     said = scene.run(
         "docker",
         "buildx",

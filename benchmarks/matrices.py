@@ -22,6 +22,7 @@ class ReplicaMatrix:
 
     replica: Replica
     server: str
+    title: str
     phases: tuple[str, ...] = (COLD, AGAIN, PIP, CONDA)
 
     def write(self, root: Path, phase: str) -> Project:

@@ -9,21 +9,26 @@ Each way gets an engine and a registry of its own that are empty at first. Needs
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.install_time import InstallTime
 from benchmarks.matrices import ReplicaMatrix
-from benchmarks.measure import Row, measure_way, say
+from benchmarks.measure import Matrix, Row, measure_way, write_targets
 from benchmarks.replica import Replica, make_replica, serve_folder
-from benchmarks.report import draw_table
-from benchmarks.ways import WAYS
+from benchmarks.report import draw_picture, draw_table
+from benchmarks.result import Result, describe_input, make_result, write_result
+from benchmarks.ways import WAYS, say
 from builder.errors import ImgbuildError
 from tests.kit.workspace import find_kit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 FACTOR = 20
 
@@ -35,7 +40,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--ways", default=",".join(WAYS), help="default: all")
     parser.add_argument("--cells", help="only these, like py39-cu121,py311-cu121; default: all 12")
     parser.add_argument("--phases", type=int, help="only the first N phases")
-    parser.add_argument("--json", type=Path, help="where the figures go as JSON")
+    parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="default: benchmark.json")
+    parser.add_argument("--svg", type=Path, help="where a picture of the figures goes")
     return parser.parse_args()
 
 
@@ -49,27 +55,38 @@ def choose_cells(replica: Replica, names: str | None) -> Replica:
     return replace(replica, cells=tuple(known[name] for name in names.split(",")))
 
 
+def measure_ways(matrix: Matrix, ways: Iterable[str], kit: Path) -> Iterator[Result]:
+    """Yield the result after each way, so that a failure of one does not lose the others."""
+    with tempfile.TemporaryDirectory() as folder:
+        targets = write_targets(matrix.write(Path(folder), matrix.phases[0]), Path(folder) / "contexts")
+        described = describe_input(matrix.title, targets)
+    rows: list[Row] = []
+    installs: list[InstallTime] = []
+    for way in ways:
+        for figure in measure_way(way, matrix, kit=kit, home=kit / "benchmark" / way):
+            installs.append(figure) if isinstance(figure, InstallTime) else rows.append(figure)
+        yield make_result(described, rows, installs)
+
+
 def main() -> int:
     """Measure, and print the table."""
     arguments = parse_arguments()
     kit = find_kit()
-    rows: list[Row] = []
     try:
         replica = choose_cells(make_replica(kit, arguments.factor), arguments.cells)
         with serve_folder(replica.folder) as server:
-            matrix = ReplicaMatrix(replica=replica, server=server)
+            matrix = ReplicaMatrix(replica=replica, server=server, title=f"a real lock, sizes / {arguments.factor}")
             if arguments.phases:
                 matrix = replace(matrix, phases=matrix.phases[: arguments.phases])
-            for way in arguments.ways.split(","):
-                rows += measure_way(way, matrix, kit=kit, home=kit / "benchmark" / way)
+            for result in measure_ways(matrix, arguments.ways.split(","), kit):
+                write_result(result, arguments.json)
     except ImgbuildError as error:
         print(f"[benchmark] {error}", file=sys.stderr)
         return error.exit_code
-    finally:
-        if arguments.json and rows:
-            arguments.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
-            say(f"figures in {arguments.json}")
-    print(draw_table(rows))
+    say(f"figures in {arguments.json}")
+    if arguments.svg:
+        arguments.svg.write_text(draw_picture(result), encoding="utf-8")
+    print(draw_table(result))
     return 0
 
 

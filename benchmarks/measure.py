@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.dockerfiles import Target, write_context
+from benchmarks.install_time import InstallTime, measure_install
 from benchmarks.registry import run_registry
 from benchmarks.throwaway import run_engine
-from benchmarks.ways import WAYS, Scene
+from benchmarks.ways import WAYS, Scene, say
 from builder.locking import read_locks
 from builder.matrix import expand_cells
 from builder.sources import find_sources
@@ -43,6 +43,10 @@ class Matrix(Protocol):
     """What is built: a project whose lock has another content in each phase."""
 
     @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+
+    @property
     def phases(self) -> tuple[str, ...]:
         """The names of the phases, in order."""
 
@@ -50,8 +54,11 @@ class Matrix(Protocol):
         """Return the project in a folder, with definitions, sources and the lock of the phase."""
 
 
-def measure_way(way: str, matrix: Matrix, *, kit: Path, home: Path) -> Iterator[Row]:
-    """Yield a row for each phase. The engine and the registry are new, and empty but for the base image."""
+def measure_way(way: str, matrix: Matrix, *, kit: Path, home: Path) -> Iterator[Row | InstallTime]:
+    """Yield a row for each phase, and at the end how long the largest cell takes to install.
+
+    The engine and the registry are new, and empty but for the base image.
+    """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     project = home / "project"
@@ -74,6 +81,7 @@ def measure_way(way: str, matrix: Matrix, *, kit: Path, home: Path) -> Iterator[
             )
             say(f"{way}: {phase}: {seconds:.1f} s, {row.pushed_bytes / 1e6:.1f} MB pushed")
             yield row
+        yield measure_install(way, scene, max(targets, key=lambda target: target.size))
     shutil.rmtree(home)
 
 
@@ -87,12 +95,7 @@ def write_targets(project: Project, folder: Path) -> tuple[Target, ...]:
         environment = locks[cell.image].find(cell.environment)
         if environment is None:
             raise LookupError(f"{cell.id} is not locked")
-        target = Target(folder=folder / cell.id, image=f"{cell.image}:{cell.tag}")
-        write_context(target.folder, environment, sources)
+        target = Target(folder=folder / cell.id, image=f"{cell.image}:{cell.tag}", environment=environment)
+        write_context(target, sources)
         targets.append(target)
     return tuple(targets)
-
-
-def say(text: str) -> None:
-    """Tell on stderr what is going on."""
-    print(f"[benchmark] {text}", file=sys.stderr, flush=True)

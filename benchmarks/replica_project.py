@@ -29,20 +29,18 @@ def write_replica_project(root: Path, cells: Iterable[ReplicaCell], server: str)
 
     So there is one image for the CUDAs that have the same Pythons.
     """
-    pythons: dict[str, list[str]] = {}
+    pythons: dict[str, tuple[str, ...]] = {}
     for cell in cells:
-        pythons.setdefault(cell.cuda, []).append(cell.python)
-    images: dict[tuple[str, ...], list[str]] = {}
-    for cuda, found in pythons.items():
-        images.setdefault(tuple(found), []).append(cuda)
-    widest = max(images, key=lambda found: len(found) * len(images[found]), default=())
-    for found, cudas in images.items():
-        name = (
-            "replica" if found == widest else "-".join(["replica", *(f"cu{cuda.replace('.', '')}" for cuda in cudas)])
-        )
+        pythons[cell.cuda] = (*pythons.get(cell.cuda, ()), cell.python)
+    images: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for cuda, shared in pythons.items():
+        images[shared] = (*images.get(shared, ()), cuda)
+    widest = max(images, key=lambda shared: len(shared) * len(images[shared]))
+    for shared, cudas in images.items():
+        name = "-".join(["replica", *(() if shared == widest else (f"cu{cuda}".replace(".", "") for cuda in cudas))])
         path = root / "images" / name / "image.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_define_image(name, found, cudas), encoding="utf-8")
+        path.write_text(_define_image(name, shared, cudas), encoding="utf-8")
     sources = {
         "bases": {BASE: IMAGE},
         "conda": {CHANNEL: f"{server}/conda"},

@@ -95,3 +95,8 @@ WAYS: dict[str, Callable[[Scene], None]] = {
     "bake": build_with_bake,
     "imgbuild": build_with_imgbuild,
 }
+
+
+def say(text: str) -> None:
+    """Tell on stderr what is going on."""
+    print(f"[benchmark] {text}", file=sys.stderr, flush=True)
