@@ -48,7 +48,11 @@ BUMPED = {"pip": "bleach", "conda": "zstd"}
 """The package of each manager that a newer version comes out of: a small one, in every cell."""
 
 LARGE = 65_536
+"""Content of more bytes than this is in several files."""
+
 MODULE = 20_000
+"""A Python package has one module for so many bytes, and never more than `MODULES`."""
+
 MODULES = 200
 
 
@@ -147,8 +151,8 @@ def bump(copy: Copy) -> Copy:
 
 def write_files(copy: Copy) -> Iterator[File]:
     """Yield the files of a package: content that cannot be compressed, and Python modules where there is a Python."""
-    folder, has_modules = _choose_folder(copy)
-    modules = min(copy.size // MODULE, MODULES) + 1 if has_modules else 0
+    folder, most = _choose_folder(copy)
+    modules = min(copy.size // MODULE + 1, most)
     left = copy.size
     for number in range(modules):
         name = f"part{number}" if number else "__init__"
@@ -162,15 +166,15 @@ def write_files(copy: Copy) -> Iterator[File]:
         yield File(path=f"{folder}/data-{piece}.bin", data=data)
 
 
-def _choose_folder(copy: Copy) -> tuple[str, bool]:
-    """Return where the files of a package lie in its archive, and whether there are modules among them."""
+def _choose_folder(copy: Copy) -> tuple[str, int]:
+    """Return where the files of a package lie in its archive, and how many modules there may be among them."""
     module = copy.name.replace("-", "_")
     if copy.name.startswith("nvidia-"):
-        return f"nvidia/{module.split('_')[1]}", True
+        return f"nvidia/{module.split('_')[1]}", 1
     if copy.tag:
-        return module, True
+        return module, MODULES
     if copy.python:
-        return f"lib/python{copy.python}/site-packages/{module}", True
+        return f"lib/python{copy.python}/site-packages/{module}", MODULES
     if copy.noarch == "python" and "python" in {spec.split()[0] for spec in copy.depends}:
-        return f"site-packages/{module}", True
-    return f"{'share' if copy.noarch else 'lib'}/{copy.name}", False
+        return f"site-packages/{module}", MODULES
+    return f"{'share' if copy.noarch else 'lib'}/{copy.name}", 0

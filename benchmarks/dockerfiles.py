@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from builder.lock import CondaPackage, Environment, PipPackage
     from builder.sources import Sources
 
-DOCKERFILE = f"""\
-FROM {IMAGE}
-COPY conda.txt pip.txt /tmp/
+DOCKERFILE = """\
+FROM {base}
+COPY {files} /tmp/
 RUN conda create --yes --quiet --prefix /opt/env --file /tmp/conda.txt \\
-    && /opt/env/bin/python -m pip install --quiet --no-cache-dir --no-deps --root-user-action=ignore \\
+    && /opt/env/bin/python -m pip install --quiet --no-cache-dir --no-deps --root-user-action=ignore {cert}\\
         --require-hashes --requirement /tmp/pip.txt \\
     && conda clean --all --yes \\
     && rm -rf /root/.cache /root/.conda
@@ -49,10 +49,17 @@ class Target:
 
 def write_context(target: Target, sources: Sources) -> None:
     """Write the Dockerfile of a cell and what it installs, by the addresses that answer on this machine."""
+    files = {
+        "conda.txt": _list_conda(target.environment.conda, sources).encode(),
+        "pip.txt": _list_pip(target.environment.pip, sources).encode(),
+    }
+    if sources.ca_bundle and not all(url.startswith("http:") for url in sources.pip.urls or ("https:",)):
+        files["ca.pem"] = sources.ca_bundle.read_bytes()
+    cert = "--cert=/tmp/ca.pem " if "ca.pem" in files else ""
+    dockerfile = DOCKERFILE.format(base=IMAGE, files=" ".join(files), cert=cert)
     target.folder.mkdir(parents=True, exist_ok=True)
-    (target.folder / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
-    (target.folder / "conda.txt").write_text(_list_conda(target.environment.conda, sources), encoding="utf-8")
-    (target.folder / "pip.txt").write_text(_list_pip(target.environment.pip, sources), encoding="utf-8")
+    for name, data in {**files, "Dockerfile": dockerfile.encode()}.items():
+        (target.folder / name).write_bytes(data)
 
 
 def _list_conda(packages: Iterable[CondaPackage], sources: Sources) -> str:

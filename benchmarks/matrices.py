@@ -1,11 +1,16 @@
-"""The matrices that are measured: the replica of the sample."""
+"""The matrices that are measured: the replica of the sample, and the kit's images with the real torch."""
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.replica_project import write_replica_locks, write_replica_project
+from benchmarks.ways import IMGBUILD
+from builder.project import load_project
+from tests.kit.errors import KitError
+from tests.kit.project import CHANNEL, write_sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.replica import Replica
     from builder.project import Project
 
+TORCH_PYTHONS = ("3.11", "3.13")
 COLD, AGAIN, PIP, CONDA = "cold", "nothing changed", "one pip package newer", "one conda package newer"
 
 
@@ -23,7 +29,8 @@ class ReplicaMatrix:
     replica: Replica
     server: str
     title: str
-    phases: tuple[str, ...] = (COLD, AGAIN, PIP, CONDA)
+    phases: tuple[str, ...] = (TORCH_PYTHONS = ("3.11", "3.13")
+COLD, AGAIN, PIP, CONDA)
 
     def write(self, root: Path, phase: str) -> Project:
         """Return the project in a folder, its lock as it is in the phase."""
@@ -31,3 +38,47 @@ class ReplicaMatrix:
         bumped = frozenset(copy for manager in managers for copy in self.replica.find_bumped(manager))
         write_replica_project(root, self.replica.cells, self.server)
         return write_replica_locks(root, self.replica, bumped)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchMatrix:
+    """PyPI's torch for two CUDAs on two of the kit's Pythons: about 3 GB of wheels a cell, so it takes its time.
+
+    The kit's channel has one version of each package, so there is no conda package to bump.
+    """
+
+    server: str
+    pythons: tuple[str, ...] = TORCH_PYTHONS
+    cudas: tuple[str, ...] = ("12.6", "12.8")
+    title: str = "PyPI's torch for CUDA 12.6 and 12.8"
+    phases: tuple[str, ...] = (TORCH_PYTHONS = ("3.11", "3.13")
+COLD, AGAIN, PIP)
+
+    def write(self, root: Path, phase: str) -> Project:
+        """Return the project in a folder, its lock solved by `imgbuild lock`. Raises KitError when it fails."""
+        path = root / "images" / "torch" / "image.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._define_image("4.67.1" if phase == PIP else "4.67.0"), encoding="utf-8")
+        sources = root / "sources.yaml"
+        sources.write_text(write_sources(self.server), encoding="utf-8")
+        argv = (IMGBUILD, "--project", root, "lock", "--sources", sources)
+        if subprocess.run(argv, check=False).returncode:
+            raise KitError("the matrix with torch was not locked", hint="what went wrong is said above")
+        return load_project(root)
+
+    def _define_image(self, tqdm: str) -> str:
+        # The releases whose wheel on PyPI is built for that CUDA, so that no other index is needed.
+        torch = {"12.6": "2.7.1", "12.8": "2.9.1"}
+        chosen = ", ".join(f'"{cuda}": "{torch[cuda]}"' for cuda in self.cudas)
+        return f"""\
+name: torch
+base: kit
+channels: ["{CHANNEL}"]
+matrix:
+  python: [{", ".join(f'"{python}"' for python in self.pythons)}]
+  cuda: [{", ".join(f'"{cuda}"' for cuda in self.cudas)}]
+  torch: {{{chosen}}}
+torch-source: [pypi]
+conda: [numpy, pyyaml]
+pip: [tqdm=={tqdm}]
+"""

@@ -1,6 +1,6 @@
 """A matrix of images, built and pushed in the usual ways and with imgbuild: one run, the same inputs, side by side.
 
-    .venv/bin/python benchmarks/matrix.py [--factor N] [--ways docker,bake,imgbuild] [--cells py39-cu121,…]
+    .venv/bin/python benchmarks/matrix.py [--factor N] [--ways docker bake imgbuild] [--cells py39-cu121,…]
 
 The input is a replica of a real 12-cell lock: every package by name, version and dependencies, scaled down in size.
 Each way gets an engine and a registry of its own that are empty at first. Needs root on Debian, and `make demo` once.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +19,15 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.install_time import InstallTime
-from benchmarks.matrices import ReplicaMatrix
+from benchmarks.matrices import TORCH_PYTHONS, ReplicaMatrix, TorchMatrix
 from benchmarks.measure import Matrix, Row, measure_way, write_targets
 from benchmarks.replica import Replica, make_replica, serve_folder
 from benchmarks.report import draw_picture, draw_table
 from benchmarks.result import Result, describe_input, make_result, write_result
 from benchmarks.ways import WAYS, say
 from builder.errors import ImgbuildError
+from tests.kit.__main__ import bring_up
+from tests.kit.server import ensure_server
 from tests.kit.workspace import find_kit
 
 if TYPE_CHECKING:
@@ -37,12 +40,25 @@ def parse_arguments() -> argparse.Namespace:
     """Return what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--factor", type=int, default=FACTOR, help=f"sizes are divided by it; default: {FACTOR}")
-    parser.add_argument("--ways", default=",".join(WAYS), help="default: all")
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS), help="default: all")
     parser.add_argument("--cells", help="only these, like py39-cu121,py311-cu121; default: all 12")
+    parser.add_argument("--long", action="store_true", help="the real torch from PyPI instead: needs 100 GB of disk")
     parser.add_argument("--phases", type=int, help="only the first N phases")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="default: benchmark.json")
     parser.add_argument("--svg", type=Path, help="where a picture of the figures goes")
     return parser.parse_args()
+
+
+@contextmanager
+def open_matrix(arguments: argparse.Namespace, kit: Path) -> Iterator[ReplicaMatrix | TorchMatrix]:
+    """Give the matrix that is asked for, while what it installs is served."""
+    if arguments.long:
+        bring_up(kit, TORCH_PYTHONS)
+        yield TorchMatrix(server=ensure_server(kit))
+        return
+    replica = choose_cells(make_replica(kit, arguments.factor), arguments.cells)
+    with serve_folder(replica.folder) as server:
+        yield ReplicaMatrix(replica=replica, server=server, title=f"a real lock, sizes / {arguments.factor}")
 
 
 def choose_cells(replica: Replica, names: str | None) -> Replica:
@@ -73,12 +89,9 @@ def main() -> int:
     arguments = parse_arguments()
     kit = find_kit()
     try:
-        replica = choose_cells(make_replica(kit, arguments.factor), arguments.cells)
-        with serve_folder(replica.folder) as server:
-            matrix = ReplicaMatrix(replica=replica, server=server, title=f"a real lock, sizes / {arguments.factor}")
-            if arguments.phases:
-                matrix = replace(matrix, phases=matrix.phases[: arguments.phases])
-            for result in measure_ways(matrix, arguments.ways.split(","), kit):
+        with open_matrix(arguments, kit) as matrix:
+            chosen = replace(matrix, phases=matrix.phases[: arguments.phases])
+            for result in measure_ways(chosen, arguments.ways, kit):
                 write_result(result, arguments.json)
     except ImgbuildError as error:
         print(f"[benchmark] {error}", file=sys.stderr)

@@ -78,6 +78,7 @@ class Replica:
             sha256=self.hashes[copy.path]["sha256"],
             size=(self.folder / copy.path).stat().st_size,
             depends=copy.depends,
+            noarch=copy.noarch,
         )
 
 
