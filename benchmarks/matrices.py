@@ -29,8 +29,7 @@ class ReplicaMatrix:
     replica: Replica
     server: str
     title: str
-    phases: tuple[str, ...] = (TORCH_PYTHONS = ("3.11", "3.13")
-COLD, AGAIN, PIP, CONDA)
+    phases: tuple[str, ...] = (COLD, AGAIN, PIP, CONDA)
 
     def write(self, root: Path, phase: str) -> Project:
         """Return the project in a folder, its lock as it is in the phase."""
@@ -51,8 +50,7 @@ class TorchMatrix:
     pythons: tuple[str, ...] = TORCH_PYTHONS
     cudas: tuple[str, ...] = ("12.6", "12.8")
     title: str = "PyPI's torch for CUDA 12.6 and 12.8"
-    phases: tuple[str, ...] = (TORCH_PYTHONS = ("3.11", "3.13")
-COLD, AGAIN, PIP)
+    phases: tuple[str, ...] = (COLD, AGAIN, PIP)
 
     def write(self, root: Path, phase: str) -> Project:
         """Return the project in a folder, its lock solved by `imgbuild lock`. Raises KitError when it fails."""
