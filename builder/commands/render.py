@@ -1,0 +1,31 @@
+"""`imgbuild render`: write what a build would send to the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from builder.commands.options import add_selection, choose_cells, open_project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command()
+@add_selection
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
+@click.pass_obj
+def render(folder: Path | None, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], out: Path) -> None:
+    """Write the Dockerfile and context of each locked cell to OUT/CELL; `docker build` takes them as they are."""
+    from builder.context import write_context
+    from builder.locking import find_environments, make_job, read_locks
+    from builder.pipeline import render_cell
+
+    project = open_project(folder)
+    cells = choose_cells(project, images, python, cuda)
+    environments = find_environments(project, cells, read_locks(project, cells))
+    for cell, environment in zip(cells, environments, strict=True):
+        write_context(render_cell(project, make_job(project, cell), environment), out / cell.id)
+        click.echo(out / cell.id)
