@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -48,6 +49,7 @@ class Registry:
     address: str
     asked: list[tuple[str, str, int]] = field(default_factory=list)
     faults: list[tuple[str, Fault]] = field(default_factory=list)
+    login: str = ""
     held: threading.Event = field(default_factory=threading.Event)
     open_gate: threading.Event = field(default_factory=threading.Event)
 
@@ -106,6 +108,13 @@ def make_proxy(registry: Registry, upstream: str) -> ThreadingHTTPServer:
             if fault == "hold":
                 registry.held.set()
                 registry.open_gate.wait(60)
+            given = self.headers.get("Authorization", "").removeprefix("Basic ")
+            if registry.login and base64.b64decode(given).decode() != registry.login:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="lab"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if isinstance(fault, int):
                 self.send_response(fault)
                 self.send_header("Content-Length", "0")
@@ -315,6 +324,25 @@ def test_refusal_leaves_the_ref_and_is_told(bench: Bench, registry: Registry) ->
     assert caught.value.exit_code == 10
     assert registry.manifest(ref)[0] == old.digest
     assert ref not in local_names(bench, image)
+
+
+def test_dockers_own_login_is_used(
+    bench: Bench, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.login = "canary:s3cret"
+    image = bench.build_files(noise(1000))
+    ref = f"{registry.address}/team/app:1"
+    with pytest.raises(PushError, match=registry.address) as caught:
+        bench.push(image, ref)
+    assert f"docker login {registry.address}" in str(caught.value)
+    config = {"auths": {registry.address: {"auth": base64.b64encode(registry.login.encode()).decode()}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with Engine() as engine:
+        *_, last = engine.push(image, ref)
+    registry.login = ""
+    assert isinstance(last, Pushed)
+    assert registry.manifest(ref)[0] == last.digest
 
 
 def test_registry_that_does_not_answer_is_told(bench: Bench) -> None:
