@@ -11,6 +11,7 @@ from builder import __version__
 from builder.commands.build import build
 from builder.commands.lock import lock
 from builder.commands.matrix import matrix
+from builder.commands.plan import plan
 from builder.commands.render import render
 from builder.errors import Cancelled, ImgbuildError
 
@@ -29,7 +30,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (matrix, lock, render, build):
+for _command in (matrix, lock, plan, render, build):
     cli.add_command(_command)
 
 

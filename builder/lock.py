@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from builder.errors import LockError
+from builder.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -146,23 +146,14 @@ def _load_cached(text: bytes, cache: Path) -> Any:
     data = _load(text)
     with contextlib.suppress(OSError, TypeError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, json.dumps(data))
+        write_whole(path, json.dumps(data))
     return data
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_lock(lock: Lock, path: Path) -> None:
     """Write a lock: all of it or nothing, the same bytes for the same packages. Raises LockError."""
     try:
-        _write_whole(path, _HEADER + dump_lock(lock))
+        write_whole(path, _HEADER + dump_lock(lock))
     except OSError as error:
         raise LockError(f"cannot be written: {error.strerror}", path=path) from error
 

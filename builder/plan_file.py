@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from builder.artifacts import Artifact, Kind, Need
 from builder.errors import LockError
+from builder.files import write_whole
 from builder.layer import Layer
 from builder.plan import Published
 from builder.titles import title_layers
@@ -84,16 +84,11 @@ def read_plan(path: Path) -> Published | None:
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan file, all of it or nothing; one that says the same is left alone. Raises LockError."""
     text = json.dumps(describe_plan(plan), indent=1) + "\n"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            return
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_whole(path, text)
     except OSError as error:
         raise LockError(f"cannot be written: {error.strerror}", path=path) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _describe_layer(layer: Layer) -> dict[str, Any]:

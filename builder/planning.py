@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from builder.artifacts import list_artifacts
@@ -11,7 +12,7 @@ from builder.plan import BUDGET, Content, Plan, plan_cells
 from builder.plan_file import FILE_NAME, read_plan, write_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from builder.lock import Environment
@@ -44,13 +45,22 @@ def save_plan(project: Project) -> Plan:
     return plan
 
 
-def plan_environments(environments: Iterable[Environment], *, budget: int = BUDGET) -> Plan:
-    """Return the plan of the environments of any lock, all on the same base."""
+def plan_environments(locks: Mapping[Path, Iterable[Environment]], *, budget: int | None = None) -> Plan:
+    """Return the plan of the environments of any locks, all on the same base.
+
+    Where two locks have an environment of one name, the lock's path tells them apart.
+    """
+    names = Counter(environment.name for environments in locks.values() for environment in environments)
     contents = [
-        Content(id=environment.name, base="any", artifacts=frozenset(list_artifacts(environment)))
+        Content(
+            id=environment.name if names[environment.name] == 1 else f"{path}: {environment.name}",
+            base="any",
+            artifacts=frozenset(list_artifacts(environment)),
+        )
+        for path, environments in locks.items()
         for environment in environments
     ]
-    return plan_cells(contents, budget=budget)
+    return plan_cells(contents, budget=budget or BUDGET)
 
 
 def _read_contents(project: Project, cells: Iterable[Cell], locks: Locks) -> Iterator[Content]:

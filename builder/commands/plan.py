@@ -1,0 +1,87 @@
+"""`imgbuild plan`: how the whole matrix is cut into layers, and what that costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from builder.commands.options import open_project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.plan import Plan
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--max-layers", type=click.IntRange(1, 100), metavar="N", help="Install layers that an image may have.")
+@click.option(
+    "--from",
+    "locks",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="LOCK",
+    help="Plan the environments of a pixi.lock, conda-lock.yml or imgbuild.lock instead; repeat for more.",
+)
+@click.option("--fresh", is_flag=True, help="Do not start from images/imgbuild.plan.")
+@click.option("--write", is_flag=True, help="Make it the plan of this project: write images/imgbuild.plan.")
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw which bytes are whose, as .svg or .html.",
+)
+@click.pass_obj
+def plan(
+    folder: Path | None,
+    max_layers: int | None,
+    locks: Sequence[Path],
+    picture: Path | None,
+    *,
+    as_json: bool,
+    fresh: bool,
+    write: bool,
+) -> None:
+    """Show which layers all images have, which of them they share, and how many bytes that takes.
+
+    A package that has changed goes into a small layer on top of what images/imgbuild.plan says was published.
+    """
+    from builder.plan_file import describe_plan, read_plan, write_plan
+    from builder.plan_table import draw_plan
+    from builder.planning import plan_environments, plan_path, plan_project
+
+    if picture and picture.suffix not in {".svg", ".html"}:
+        raise click.UsageError(f"--picture {picture}: the name has to end in .svg or .html")
+    previous = None
+    if locks:
+        if write or fresh:
+            raise click.UsageError("--from plans another tool's lock, so it does not go with --write and --fresh")
+        from builder.foreign import read_foreign_lock
+
+        found = plan_environments({path: read_foreign_lock(path) for path in locks}, budget=max_layers)
+    else:
+        project = open_project(folder)
+        previous = read_plan(plan_path(project))
+        found = plan_project(project, budget=max_layers, fresh=fresh)
+        if write:
+            write_plan(found, plan_path(project))
+    if picture:
+        _draw(found, picture)
+    click.echo(json.dumps(describe_plan(found), indent=1) if as_json else draw_plan(found, previous))
+
+
+def _draw(plan: Plan, path: Path) -> None:
+    from builder.errors import ImgbuildError
+    from builder.files import write_whole
+    from builder.plan_page import draw_page
+    from builder.plan_picture import draw_picture, picture_plan
+
+    draw = draw_page if path.suffix == ".html" else draw_picture
+    try:
+        write_whole(path, draw(picture_plan(plan)))
+    except OSError as error:
+        raise ImgbuildError(f"{path} cannot be written: {error.strerror}") from error
