@@ -9,6 +9,7 @@ Each way gets an engine and a registry of its own that are empty at first. Needs
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.install_time import InstallTime
 from benchmarks.matrices import TORCH_PYTHONS, ReplicaMatrix, TorchMatrix
-from benchmarks.measure import Matrix, Row, measure_way, write_targets
+from benchmarks.measure import Matrix, Row, check_disk, measure_way, write_targets
 from benchmarks.replica import Replica, make_replica, serve_folder
 from benchmarks.report import draw_picture, draw_table
 from benchmarks.result import Result, describe_input, make_result, write_result
@@ -33,7 +34,7 @@ from tests.kit.workspace import find_kit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-FACTOR = 20
+FACTOR = 40
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -76,6 +77,7 @@ def measure_ways(matrix: Matrix, ways: Iterable[str], kit: Path) -> Iterator[Res
     with tempfile.TemporaryDirectory() as folder:
         targets = write_targets(matrix.write(Path(folder), matrix.phases[0]), Path(folder) / "contexts")
         described = describe_input(matrix.title, targets)
+    check_disk(kit / "benchmark", described, len(matrix.phases))
     rows: list[Row] = []
     installs: list[InstallTime] = []
     for way in ways:
@@ -88,6 +90,7 @@ def main() -> int:
     """Measure, and print the table."""
     arguments = parse_arguments()
     kit = find_kit()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # engines and registries end as well
     try:
         with open_matrix(arguments, kit) as matrix:
             chosen = replace(matrix, phases=matrix.phases[: arguments.phases])

@@ -16,11 +16,13 @@ from benchmarks.ways import WAYS, Scene, say
 from builder.locking import read_locks
 from builder.matrix import expand_cells
 from builder.sources import find_sources
+from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from benchmarks.result import Input
     from builder.project import Project
 
 
@@ -83,6 +85,20 @@ def measure_way(way: str, matrix: Matrix, *, kit: Path, home: Path) -> Iterator[
             yield row
         yield measure_install(way, scene, max(targets, key=lambda target: target.size))
     shutil.rmtree(home)
+
+
+def check_disk(folder: Path, described: Input, phases: int) -> None:
+    """Raise KitError unless a disk has room for what a way may leave behind.
+
+    In each phase that changes something that is a packed and an unpacked copy in the engine, one in the registry, and
+    what is downloaded meanwhile.
+    """
+    needed = described.naive_bytes * 4 * max(phases - 1, 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        message = f"{folder} has {free / 1e9:.0f} GB of disk left, and a way may take {needed / 1e9:.0f} GB"
+        raise KitError(message, hint="give a larger --factor, fewer --cells, or fewer --phases")
 
 
 def write_targets(project: Project, folder: Path) -> tuple[Target, ...]:

@@ -30,12 +30,13 @@ from benchmarks import (
 )
 from benchmarks.archives import File
 from benchmarks.copies import KIT, PYTHONS, Copy, ReplicaCell
-from benchmarks.measure import Row, write_targets
+from benchmarks.measure import Row, check_disk, write_targets
 from benchmarks.report import draw_picture, draw_table
 from benchmarks.result import Input, Result
 from benchmarks.sample import SampleCell, read_sample
 from builder.locking import find_stale, read_locks
 from builder.matrix import expand_cells
+from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -304,6 +305,16 @@ def test_picture_is_well_formed_and_bars_are_to_scale() -> None:
     assert any("one <package> newer" in (text.text or "") for text in picture.iter(f"{space}text"))
     right = [float(text.attrib["x"]) for text in picture.iter(f"{space}text")]
     assert max(right) < chart.WIDTH / 2
+
+
+def test_run_that_would_fill_the_disk_does_not_start(tmp_path: Path) -> None:
+    fits, fills = (
+        Input(title="", cells=1, naive_bytes=size, unique_bytes=size)
+        for size in (1, shutil.disk_usage(tmp_path).total // 4)
+    )
+    check_disk(tmp_path / "home", fits, 4)
+    with pytest.raises(KitError, match="GB of disk left"):
+        check_disk(tmp_path / "home", fills, 4)
 
 
 def test_target_knows_its_packages(tiny: replica.Replica, tmp_path: Path) -> None:
