@@ -6,6 +6,7 @@ memory file system of that one step.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
     if sources.pip.urls:
         yield from _file("pip.conf", _pip_conf(sources))
         yield 'export PIP_CONFIG_FILE="$host/pip.conf"'
+    yield from _file("uv.toml", _uv_toml(sources))
+    yield 'export UV_CONFIG_FILE="$host/uv.toml"'
     yield from _file("mirror.sed", "\n".join(_mirror_rules(sources)))
     yield from _file("canonical.sed", "\n".join(_rule(mirror, url) for mirror, url in sources.origins))
     yield 'export canonical_sed="$host/canonical.sed"'
@@ -97,6 +100,19 @@ def _pip_conf(sources: Sources) -> str:
     }
     rows = (f"{key} =\n    " + "\n    ".join(values) for key, values in lists.items() if values)
     return "[global]\n" + "\n".join(rows)
+
+
+def _uv_toml(sources: Sources) -> str:
+    # uv stops at the first index that has the name; pip, and the lock, take the version from wherever it is.
+    # What is installed has a locked hash, so no index can put another file under its name.
+    pip = sources.pip
+    settings = {
+        "index-strategy": "unsafe-best-match",
+        "index-url": pip.index_url,
+        "extra-index-url": list(pip.extra_index_urls),
+        "find-links": list(pip.find_links),
+    }
+    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items() if value)
 
 
 def _mirror_rules(sources: Sources) -> Iterator[str]:

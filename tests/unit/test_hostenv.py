@@ -5,6 +5,7 @@ import netrc
 import shlex
 import stat
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,24 @@ def test_neutral_settings_of_a_context_offer_the_same_function() -> None:
         ["sh", "-euc", f". {neutral} && mirrored /build/conda.txt"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "/build/conda.txt\n"
+
+
+def test_uv_asks_the_same_indexes_as_pip(tmp_path: Path) -> None:
+    pip = PipConfig(
+        index_url="https://pypi.example/simple",
+        extra_index_urls=("https://more.example/simple", "https://third.example/'q'"),
+        find_links=("https://wheels.example/x",),
+    )
+    settings = tomllib.loads(run(tmp_path, make_sources(pip=pip), 'cat "$UV_CONFIG_FILE"'))
+    assert settings == {
+        "index-strategy": "unsafe-best-match",
+        "index-url": pip.index_url,
+        "extra-index-url": list(pip.extra_index_urls),
+        "find-links": list(pip.find_links),
+    }
+
+
+def test_uv_without_indexes_is_told_none(tmp_path: Path) -> None:
+    assert tomllib.loads(run(tmp_path, make_sources(), 'cat "$UV_CONFIG_FILE"')) == {
+        "index-strategy": "unsafe-best-match"
+    }
