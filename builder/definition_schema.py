@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 MAX_LISTED = 6
 """How many errors of one file are told at once: they and their hints should fit on a screen."""
 
+INSTALLERS = ("conda", "rattler")
+
 Schema = TypeVar("Schema")
 Read = TypeVar("Read")
 Default = TypeVar("Default")
@@ -129,12 +131,22 @@ class ImageSchema:
     env: tuple[tuple[str, str], ...] = optional(read_env, default=())
 
 
+def _read_installer(value: Value) -> str:
+    """Return what installs an image's packages: the base's own conda, or rattler."""
+    text = read_text(value)
+    if text not in INSTALLERS:
+        raise BadValueError(f"{quote(text)} is not an installer", suggest(text, INSTALLERS))
+    return text
+
+
 @schema
 class Base:
     """A base image of images/bases.yaml, and how to use the conda in it.
 
     `conda` is the command; `create`, `install` and `clean` are its arguments in a RUN instruction, the first two with
     the fields `{prefix}` and `{file}`, and `environment` the variables it runs with; `glibc` is what its system has.
+    `python` is an interpreter in it that has pip. With `installer` rattler, py-rattler and uv install the packages,
+    from a stage of the build that this Python makes.
     """
 
     key: str
@@ -146,7 +158,14 @@ class Base:
     clean: str = required(read_text)
     environment: tuple[tuple[str, str], ...] = optional(read_conda_env, default=())
     pkgs_dir: str = required(read_text)
+    python: str | None = optional(read_text, default=None)
+    installer: str = optional(_read_installer, default="conda")
     glibc: Version = required(read_version)
+
+    def __post_init__(self) -> None:
+        if self.installer == "rattler" and not self.python:
+            hint = "add  python: /path/to/one/with/pip  or remove this line"
+            raise BadValueError("rattler needs a Python in the base", hint, at=("installer",))
 
 
 def check_document(

@@ -16,7 +16,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import certifi
 from rattler import Client, PrefixRecord, RepoDataRecord, install
 from rattler.networking import AuthenticationMiddleware, RetryMiddleware
 from rattler.package_cache import PackageCache
@@ -127,19 +126,28 @@ def restore_origins(prefix: Path, origins: dict[str, str]) -> None:
             path.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
-def main() -> None:
-    prefix, listing, cache = map(Path, sys.argv[1:])
-    # Bases have certificates of their own, but nobody knows where.
+def install_list(prefix: Path, listing: Path, cache: Path) -> None:
+    """Install the packages of a list; raise InstallError when one cannot be had or linked."""
+    import certifi  # a base has certificates of its own, but nobody knows where
+
     os.environ.setdefault("SSL_CERT_FILE", certifi.where())
     try:
         asyncio.run(install_packages(parse_explicit(listing.read_text(encoding="utf-8")), prefix, cache))
-    except (InstallError, OSError, RuntimeError) as error:  # RuntimeError: rattler's of a failed download
-        raise SystemExit(f"install.py: {error}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: rattler's of a failed download
+        raise InstallError(str(error)) from None
     except Exception as error:
         # The other errors of rattler share a module, but no base class.
         if type(error).__module__ != "exceptions":
             raise
-        raise SystemExit(f"install.py: {type(error).__name__}: {error}") from None
+        raise InstallError(f"{type(error).__name__}: {error}") from None
+
+
+def main() -> None:
+    prefix, listing, cache = map(Path, sys.argv[1:])
+    try:
+        install_list(prefix, listing, cache)
+    except InstallError as error:
+        raise SystemExit(f"install.py: {error}") from None
 
 
 if __name__ == "__main__":

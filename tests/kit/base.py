@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.kit.debian import BASE_SUITE, run_bootstrap
@@ -14,7 +15,6 @@ from tests.kit.wheels import download_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.kit.engine import Engine
     from tests.kit.workspace import Workspace
@@ -23,21 +23,26 @@ REPOSITORY = "imgbuild-kit/base"
 IMAGE = f"{REPOSITORY}:{BASE_SUITE}"
 LABEL = "imgbuild.kit.base"
 DEBIAN_PYTHON = "3.11"
-REQUIREMENTS = (f"py-rattler=={importlib.metadata.version('py-rattler')}", "certifi==2024.12.14")
+REQUIREMENTS = (f"py-rattler=={importlib.metadata.version('py-rattler')}", "certifi==2024.12.14", "pip==25.0.1")
+INSTALL = Path(__file__).parents[2] / "templates" / "host" / "install.py"
+VENV = "home = /usr/bin\ninclude-system-site-packages = false\n"
 PATH = "/opt/conda/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def lay_out_conda(workspace: Workspace) -> Path:
-    """Return a folder to be copied to `/opt/conda`: the command, what it imports, its certificates."""
+    """Return a folder to be copied to `/opt/conda`: like real conda's it has a Python with pip, here a venv."""
     conda = workspace.scratch / "conda"
+    site = conda / "lib" / f"python{DEBIAN_PYTHON}" / "site-packages"
     for requirement in REQUIREMENTS:
         wheel = download_wheel(workspace, requirement, DEBIAN_PYTHON, workspace.scratch / "wheels")
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(conda / "lib" / "kit")
-    for folder in ("bin", "conda-meta", "pkgs", "ssl"):
+            archive.extractall(site)
+    for folder in ("bin", "conda-meta", "pkgs"):
         (conda / folder).mkdir()
     (conda / "conda-meta" / "history").touch()
-    (conda / "ssl" / "cacert.pem").symlink_to("../lib/kit/certifi/cacert.pem")
+    (conda / "pyvenv.cfg").write_text(VENV, encoding="utf-8")
+    (conda / "bin" / "python").symlink_to("/usr/bin/python3")
+    shutil.copyfile(INSTALL, site / "install.py")
     command = conda / "bin" / "conda"
     shutil.copyfile(SOURCES / "conda.py", command)
     command.chmod(0o755)
@@ -66,7 +71,7 @@ BASE = Step(
     doing=f"bootstrapping Debian {BASE_SUITE}",
     make=make_base,
     sources=("base.py", "conda.py"),
-    inputs=REQUIREMENTS,
+    inputs=(*REQUIREMENTS, INSTALL.read_text(encoding="utf-8")),
 )
 
 

@@ -1,29 +1,23 @@
-#!/usr/bin/python3 -IB
+#!/opt/conda/bin/python -IB
 """The `conda` of the kit's base image: what templates ask of conda, done by py-rattler.
 
 Real conda can be had from neither PyPI nor Debian. This command takes the arguments of real conda that an image build
 uses, and leaves what real conda leaves: package cache, `conda-meta`, time stamps in `history`, `~/.conda`.
-It is one file because it is copied into the base image, where py-rattler lies in `../lib/kit`.
+It is copied into the base image, beside py-rattler and the script by which imgbuild's own installer links packages.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import datetime
-import hashlib
 import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
-
-if TYPE_CHECKING:
-    from rattler import Client
 
 VERSION = "conda 0 (imgbuild kit, py-rattler)"
 
@@ -32,104 +26,10 @@ class CondaError(Exception):
     """A failure that is told in one line, without a traceback."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExplicitPackage:
-    """One line of an @EXPLICIT list: where the archive is, and the hash it must have."""
-
-    url: str
-    algorithm: str
-    digest: str
-
-    @property
-    def file_name(self) -> str:
-        return self.url.rsplit("/", 1)[1]
-
-
-def parse_explicit(text: str) -> tuple[ExplicitPackage, ...]:
-    """Return the packages of an @EXPLICIT list: `URL#md5` or `URL#sha256:hex`; raise CondaError on anything else."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not lines or lines.pop(0) != "@EXPLICIT":
-        raise CondaError("the file is not an @EXPLICIT list")
-    packages = []
-    for line in lines:
-        url, _, fragment = line.partition("#")
-        algorithm, _, digest = fragment.rpartition(":")
-        algorithm = algorithm or "md5"
-        if {"md5": 32, "sha256": 64}.get(algorithm) != len(digest) or not url.endswith((".conda", ".tar.bz2")):
-            raise CondaError(f"not a package with its hash: {line}")
-        packages.append(ExplicitPackage(url=url, algorithm=algorithm, digest=digest.lower()))
-    return tuple(packages)
-
-
 def find_package_cache() -> Path:
     """Return the package cache: the first of CONDA_PKGS_DIRS, else `pkgs` beside this command's `bin`."""
     configured = os.environ.get("CONDA_PKGS_DIRS", "").split(",")[0]
     return Path(configured) if configured else ROOT / "pkgs"
-
-
-def hash_file(path: Path, algorithm: str) -> bytes:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).digest()
-
-
-def has_hash(archive: Path, package: ExplicitPackage) -> bool:
-    return hash_file(archive, package.algorithm).hex() == package.digest
-
-
-async def fetch_archive(client: Client, package: ExplicitPackage, cache: Path) -> Path:
-    """Return the package's archive in the cache, downloaded unless it is there; raise CondaError on a wrong hash."""
-    from rattler.package_streaming import download_to_path
-
-    archive = cache / package.file_name
-    if archive.exists() and has_hash(archive, package):
-        return archive
-    partial = cache / f"{package.file_name}.{os.getpid()}.partial"
-    try:
-        await download_to_path(client, package.url, partial)
-        if not has_hash(partial, package):
-            raise CondaError(f"{package.url} does not have the {package.algorithm} {package.digest}")
-        partial.replace(archive)
-    finally:
-        partial.unlink(missing_ok=True)
-    return archive
-
-
-async def install_packages(packages: tuple[ExplicitPackage, ...], prefix: Path) -> None:
-    """Link the packages into the prefix beside what it holds; a package of the same name is replaced."""
-    from rattler import Client, PrefixRecord, RepoDataRecord, install
-    from rattler.networking import AuthenticationMiddleware, RetryMiddleware
-
-    cache = find_package_cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    client = Client([RetryMiddleware(3), AuthenticationMiddleware()])
-    installed = [PrefixRecord.from_path(path) for path in sorted((prefix / "conda-meta").glob("*.json"))]
-    records: dict[str, RepoDataRecord] = {present.name.normalized: present for present in installed}
-    origins: dict[str, str] = {}
-    for package in packages:
-        archive = await fetch_archive(client, package, cache)
-        record = await RepoDataRecord.from_package_archive(archive)
-        record.url = archive.as_uri()
-        record.md5 = hash_file(archive, "md5")
-        records[record.name.normalized] = record
-        origins[record.name.normalized] = package.url
-    await install(
-        list(records.values()),
-        target_prefix=prefix,
-        cache_dir=cache,
-        installed_packages=installed,
-        client=client,
-        show_progress=False,
-    )
-    restore_origins(prefix, origins)
-
-
-def restore_origins(prefix: Path, origins: dict[str, str]) -> None:
-    """Write where packages came from into their records, which name the archives in the cache."""
-    for path in (prefix / "conda-meta").glob("*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if url := origins.get(record["name"]):
-            record |= {"url": url, "channel": url.rsplit("/", 2)[0]}
-            path.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 def write_history(prefix: Path) -> None:
@@ -156,7 +56,14 @@ def run_create(arguments: argparse.Namespace) -> None:
 def run_install(arguments: argparse.Namespace) -> None:
     if not (arguments.prefix / "conda-meta").is_dir():
         raise CondaError(f"{arguments.prefix} is not a conda environment")
-    asyncio.run(install_packages(parse_explicit(arguments.file.read_text(encoding="utf-8")), arguments.prefix))
+    from install import InstallError, install_list  # the script that imgbuild's steps run, beside py-rattler
+
+    cache = find_package_cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        install_list(arguments.prefix, arguments.file, cache)
+    except InstallError as error:
+        raise CondaError(str(error)) from None
     write_history(arguments.prefix)
 
 
@@ -237,18 +144,10 @@ def fail(message: str) -> NoReturn:
 
 def main() -> None:
     arguments = parse_arguments()
-    sys.path.append(str(ROOT / "lib" / "kit"))
-    # Like real conda, this command has certificates of its own, and the system's need not exist.
-    os.environ.setdefault("SSL_CERT_FILE", str(ROOT / "ssl" / "cacert.pem"))
     try:
         arguments.run(arguments)
-    except (CondaError, OSError, RuntimeError) as error:  # RuntimeError: rattler's of a failed download
+    except (CondaError, OSError) as error:
         fail(str(error))
-    except Exception as error:
-        # The other errors of rattler share a module, but no base class.
-        if type(error).__module__ != "exceptions":
-            raise
-        fail(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -303,6 +303,8 @@ def test_unknown_base_names_the_nearest(tmp_path: Path) -> None:
         ("digest: null", "digest: sha256:beef", 'mine.digest: "sha256:beef" is not a digest'),
         (" --file {file}", "", "mine.create: lacks {file}"),
         ("ref: kit", "ref:", "mine.ref: has no value"),
+        ("python: ", "installer: ratler\n  python: ", 'mine.installer: "ratler" is not an installer'),
+        ("python: /opt/conda/bin/python", "installer: rattler", "mine.installer: rattler needs a Python"),
     ],
 )
 def test_malformed_base_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -315,6 +317,7 @@ mine:
   install: install --prefix {prefix} --file {file}
   clean: clean --all
   pkgs_dir: /opt/conda/pkgs
+  python: /opt/conda/bin/python
   glibc: "2.36"
 """
     path = tmp_path / "bases.yaml"

@@ -18,11 +18,10 @@ import yaml
 from rattler import IndexJson, PathsJson
 
 from tests.kit import cpython, debian, native, project, server, torch_wheel, wheels
-from tests.kit.conda import CondaError, parse_explicit
 from tests.kit.conda_package import PLACEHOLDER, Package, write_package
 from tests.kit.errors import KitError
 from tests.kit.processes import read_pid
-from tests.kit.steps import Step, is_done, run_step
+from tests.kit.steps import SOURCES, Step, is_done, run_step
 from tests.kit.workspace import Workspace, find_kit
 
 DEB822 = """\
@@ -114,33 +113,9 @@ def test_native_pin_stays_within_the_major_version() -> None:
     assert native.pin_library("openssl", "3.0.17") == "openssl >=3.0.17,<4.0a0"
 
 
-def test_explicit_list() -> None:
-    md5, sha256 = "0" * 32, "A" * 64
-    text = f"# platform: linux-64\n@EXPLICIT\n\nhttps://c.example/a-1-0.conda#{md5}\nhttps://c.example/b-1-0.tar.bz2#sha256:{sha256}\n"
-    first, second = parse_explicit(text)
-    assert (first.file_name, first.algorithm, first.digest) == ("a-1-0.conda", "md5", md5)
-    assert (second.file_name, second.algorithm, second.digest) == ("b-1-0.tar.bz2", "sha256", sha256.lower())
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "numpy\n",
-        "@EXPLICIT\nhttps://c.example/a-1-0.conda\n",
-        "@EXPLICIT\nhttps://c.example/a-1-0.conda#sha256:00\n",
-        f"@EXPLICIT\nhttps://c.example/a-1-0.whl#{'0' * 32}\n",
-        f"@EXPLICIT\nhttps://c.example/a-1-0.conda#sha1:{'0' * 32}\n",
-    ],
-)
-def test_explicit_list_without_verifiable_packages_is_refused(text: str) -> None:
-    with pytest.raises(CondaError):
-        parse_explicit(text)
-
-
 @pytest.mark.parametrize("arguments", [["create", "--surprise"], ["search"], ["clean"], ["create", "--prefix", "/x"]])
 def test_conda_refuses_what_it_does_not_know(arguments: list[str]) -> None:
-    argv = [sys.executable, str(Path(parse_explicit.__code__.co_filename)), *arguments]
+    argv = [sys.executable, str(SOURCES / "conda.py"), *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "usage: conda" in done.stderr

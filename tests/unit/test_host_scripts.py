@@ -1,0 +1,161 @@
+"""The scripts of a step, as far as they can be run outside one: templates/host."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import py_compile
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+HOST = Path(__file__).parents[2] / "templates" / "host"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"host_{name}", HOST / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+install = load("install")
+neutral = load("neutral")
+bytecode = load("bytecode")
+
+
+def test_explicit_list() -> None:
+    md5, sha256 = "0" * 32, "A" * 64
+    first, second = install.parse_explicit(
+        f"# platform: linux-64\n@EXPLICIT\n\nhttps://c.example/a-1-0.conda#{md5}\n"
+        f"https://c.example/b-1-0.tar.bz2#sha256:{sha256}\n"
+    )
+    assert (first.file_name, first.algorithm, first.digest) == ("a-1-0.conda", "md5", md5)
+    assert (second.file_name, second.algorithm, second.digest) == ("b-1-0.tar.bz2", "sha256", sha256.lower())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "numpy\n",
+        "@EXPLICIT\nhttps://c.example/a-1-0.conda\n",
+        "@EXPLICIT\nhttps://c.example/a-1-0.conda#sha256:00\n",
+        f"@EXPLICIT\nhttps://c.example/a-1-0.whl#{'0' * 32}\n",
+        f"@EXPLICIT\nhttps://c.example/a-1-0.conda#sha1:{'0' * 32}\n",
+    ],
+)
+def test_explicit_list_without_verifiable_packages_is_refused(text: str) -> None:
+    with pytest.raises(install.InstallError):
+        install.parse_explicit(text)
+
+
+@pytest.mark.parametrize("name", ["end", "finish"])
+def test_the_end_of_a_step_refuses_to_run_outside_one(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(["sh", HOST / name, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "build steps" in done.stderr
+
+
+def unpack(neutral_folder: Path, name: str, files: dict[str, str]) -> None:
+    """Leave what an installer leaves of a wheel in the neutral folder."""
+    metadata = f"{name.replace('-', '_')}-1.0.dist-info"
+    files = {**files, f"{metadata}/METADATA": f"Name: {name}\n"}
+    for path, text in files.items():
+        (neutral_folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (neutral_folder / path).write_text(text)
+    rows = [f"{path},," for path in [*files, f"{metadata}/RECORD"]]
+    (neutral_folder / metadata / "RECORD").write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    site = site_of(tmp_path)
+    site.mkdir(parents=True)
+    folder = tmp_path / "lib" / "neutral"
+    unpack(folder, "nvidia-one", {"nvidia/__init__.py": "", "nvidia/one/lib/libone.so": "1"})
+    unpack(folder, "nvidia-two", {"nvidia/__init__.py": "", "nvidia/two/lib/libtwo.so": "2", "extra/x.txt": "x"})
+    unpack(folder, "nvidia-three", {"three/lib/libthree.so": "3"})
+    return tmp_path
+
+
+def site_of(prefix: Path) -> Path:
+    return Path(sysconfig.get_path("platlib", vars={"base": str(prefix), "platbase": str(prefix)}))
+
+
+def link_all(prefix: Path, *names: str) -> Path:
+    listing = prefix / "neutral.txt"
+    listing.write_text("--only-binary :all:\n" + "".join(f"{name}==1.0 --hash=sha256:00\n" for name in names))
+    subprocess.run([sys.executable, "-sSB", HOST / "neutral.py", prefix, listing], check=True)
+    return site_of(prefix)
+
+
+def test_neutral_wheels_are_linked_and_their_metadata_copied(prefix: Path) -> None:
+    site = link_all(prefix, "nvidia-one", "nvidia-two")
+    assert (site / "nvidia").is_symlink()
+    assert not Path((site / "nvidia").readlink()).is_absolute()
+    assert (site / "nvidia" / "two" / "lib" / "libtwo.so").read_text() == "2"
+    assert (site / "extra" / "x.txt").read_text() == "x"
+    assert (site / "nvidia_one-1.0.dist-info" / "RECORD").is_file()
+    assert not (site / "nvidia_one-1.0.dist-info").is_symlink()
+    assert not (site / "three").exists()
+    assert not (site / "nvidia_three-1.0.dist-info").exists()
+
+
+def test_a_linked_folder_is_never_empty(prefix: Path) -> None:
+    site = link_all(prefix, "nvidia-one", "nvidia-two")
+    for folder in ("one", "two"):
+        shutil.rmtree(site / "nvidia" / folder)
+    (site / "nvidia" / "__init__.py").unlink()
+    assert [path.name for path in (site / "nvidia").iterdir()] == [neutral.KEEPER]
+
+
+def test_neutral_wheels_join_a_folder_that_is_there(prefix: Path) -> None:
+    site = site_of(prefix)
+    (site / "nvidia" / "own").mkdir(parents=True)
+    link_all(prefix, "nvidia-one")
+    assert not (site / "nvidia").is_symlink()
+    assert (site / "nvidia" / "own").is_dir()
+    assert (site / "nvidia" / "one" / "lib" / "libone.so").read_text() == "1"
+
+
+def test_bytecode_does_not_depend_on_what_was_compiled_before() -> None:
+    folder = Path(sysconfig.get_path("stdlib"))
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import bytecode, hashlib\n" + (
+        "for path in sys.argv[2:]: last = bytecode.compile_source(path, open(path, 'rb').read())\n"
+        "print(hashlib.sha256(last).hexdigest())"
+    )
+    others = [str(folder / name) for name in ("ast.py", "inspect.py", "optparse.py", "typing.py")]
+    command = [sys.executable, "-sSB", "-c", script, str(HOST)]
+    found = {
+        subprocess.run([*command, *first, str(folder / "argparse.py")], capture_output=True, check=True).stdout
+        for first in ([], others, others[::-1])
+    }
+    assert len(found) == 1
+
+
+def test_bytecode_goes_by_the_hash_of_its_source(tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text("x = 1\n")
+    made = bytecode.compile_source(str(source), source.read_bytes())
+    expected = py_compile.compile(
+        str(source), cfile=str(tmp_path / "x.pyc"), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
+    assert made[:16] == Path(expected).read_bytes()[:16]
+    assert marshal.loads(made[16:]).co_filename == str(source)
+
+
+@pytest.mark.parametrize("source", [b"print 'x'\n", b"\xff", b"x = '\0'", b"# coding: nonsense\n"])
+def test_what_cannot_be_compiled_has_no_bytecode(source: bytes) -> None:
+    assert bytecode.compile_source("x.py", source) == b""
