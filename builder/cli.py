@@ -37,7 +37,7 @@ for _command in (matrix, lock, plan, render, build):
 def main() -> None:
     """Run the command line; print an ImgbuildError as it is and leave with its exit code, never with a traceback."""
     try:
-        cli.main(standalone_mode=False)
+        sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

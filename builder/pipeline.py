@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from builder.checks import describe_cell, digest_checks, require_pass, run_checks
-from builder.errors import BuildError, CheckError, EngineError
+from builder.errors import BuildError, Cancelled, CheckError, EngineError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
-from builder.progress import headline, tail
+from builder.layers import plan_layers
+from builder.progress_text import headline, shorten, tail
 from builder.render import PREFIX, load_templates, render_context
+from builder.schedule import Outcome, order_cells, run_tasks, sort_named
+from builder.work import CellWork, Ended, LayerWork, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from builder.checks import Verdict
     from builder.context import Context
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.project import Project
     from builder.sources import Sources
+    from builder.work import State
 
 
 _WORDS = 200
@@ -51,6 +57,49 @@ def render_cell(project: Project, job: Job, environment: Environment) -> Context
     return render_context(job.cell, job.definition, job.base, environment, templates=templates, checks=digest_checks())
 
 
+def describe_work(job: Job, environment: Environment) -> CellWork:
+    """Return what a locked cell has to install, layer by layer."""
+    layers = plan_layers(environment)
+    return CellWork(
+        cell=job.cell.id,
+        layers=tuple(LayerWork(id=layer.name, title=layer.title, size=layer.size) for layer in layers),
+    )
+
+
+def build_cells(
+    project: Project,
+    locked: Sequence[tuple[Job, Environment]],
+    *,
+    engine: Engine,
+    sources: Sources,
+    progress: Progress,
+    workers: int,
+) -> Iterator[Ended]:
+    """Yield how each of some locked cells ended, in the order given, as soon as that can be told.
+
+    `workers` of them are built at once.
+    A cell that fails stops no other. A lost engine, SIGINT or SIGTERM stops all; no ref moves from then on.
+    """
+    cancelled = threading.Event()
+
+    def cancel() -> None:
+        cancelled.set()
+        engine.cancel()
+
+    works = {describe_work(job, environment): (job, environment) for job, environment in locked}
+    progress.plan(tuple(works))
+    build = partial(build_cell, project, engine=engine, sources=sources, progress=progress, cancelled=cancelled)
+    tasks = {work.cell: partial(build, *works[work]) for work in order_cells(tuple(works))}
+
+    def tell() -> Iterator[tuple[str, Ended]]:
+        for outcome in run_tasks(tasks, workers=workers, cancel=cancel):
+            ended = _describe_end(outcome, sources.redact)
+            progress.event(ended.cell, ended)
+            yield ended.cell, ended
+
+    yield from sort_named(tell(), [work.cell for work in works])
+
+
 def build_cell(
     project: Project,
     job: Job,
@@ -59,11 +108,13 @@ def build_cell(
     engine: Engine,
     sources: Sources,
     progress: Progress,
+    cancelled: threading.Event,
 ) -> Image:
-    """Build one locked cell, check the image, and let its ref name it.
+    """Build one locked cell, check the image, and let its ref name it. Threads may build several.
 
     The ref moves only after every check passed: an image that is found under its ref with the content that the
-    build yields has passed these checks before. Raises BuildError, CheckError or EngineError; no ref moved then.
+    build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
+    moved then.
     """
     ref = image_ref(job)
     base = sources.base_ref(job.base.key)
@@ -77,9 +128,9 @@ def build_cell(
     image_id = _follow(job.cell.id, events, progress)
     if engine.find_image(ref) == image_id:
         return Image(ref=ref, image_id=image_id, fresh=False)
-    progress.stage(f"{job.cell.id}: checking the image")
+    progress.event(job.cell.id, Phase(text="checking the image"))
     try:
-        verdicts = run_checks(image_id, describe_cell(job.cell, environment, job.base, PREFIX))
+        verdicts = run_checks(image_id, describe_cell(job.cell, environment, job.base, PREFIX), cancelled)
         require_pass(verdicts, job.cell.id)
     except CheckError:
         engine.remove(image_id)
@@ -107,3 +158,30 @@ def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:
         said = tail("".join(words[failed.digest]).splitlines()) if failed else ""
         raise BuildError(f"{name}: {step}{error.message}\n{said}".rstrip(), hint=error.hint) from error
     raise EngineError(f"{name}: the engine ended the build without a result")
+
+
+def _describe_end(outcome: Outcome[Image], redact: Callable[[str], str]) -> Ended:
+    match outcome:
+        case Outcome(value=Image() as image):
+            return Ended(
+                cell=outcome.name,
+                state="built" if image.fresh else "up to date",
+                text=_describe_image(image),
+                seconds=outcome.seconds,
+                ref=image.ref,
+            )
+        case Outcome(error=Cancelled()):
+            state: State = "cancelled" if outcome.began else "not started"
+            text = ""
+        case _:
+            state = "failed"
+            text = shorten(redact(str(outcome.error).removeprefix(f"{outcome.name}: ")))
+    return Ended(cell=outcome.name, state=state, text=text, seconds=outcome.seconds, error=outcome.error)
+
+
+def _describe_image(image: Image) -> str:
+    if not image.fresh:
+        return f"{image.ref} is up to date"
+    passed = sum(verdict.verdict == "pass" for verdict in image.verdicts)
+    skipped = [f"{verdict.check} ({verdict.detail})" for verdict in image.verdicts if verdict.verdict == "skip"]
+    return f"{image.ref}: {passed} checks passed" + (f", skipped: {', '.join(skipped)}" if skipped else "")

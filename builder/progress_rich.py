@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,20 @@ from rich.live import Live
 from rich.text import Text
 
 from builder.events import Log, Notice, Step, Transfer
-from builder.progress import Progress, headline
+from builder.progress_text import headline, is_internal
+from builder.summary import draw_summary
+from builder.work import Ended, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import RenderableType
 
-    from builder.events import Event
+    from builder.summary import Summary
+    from builder.work import CellEvent, CellWork
 
 
-class RichProgress:
+class RichDisplay:
     """A live block of what runs now; what is finished scrolls away above it as plain lines."""
 
     def __init__(self, redact: Callable[[str], str]) -> None:
@@ -34,17 +38,30 @@ class RichProgress:
         self._words: dict[str, str] = {}
         self._transfers: dict[str, Transfer] = {}
         self._began = time.monotonic()
-        # Live draws as soon as it exists, so it comes last.
-        self._live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=8)
+        self._live = Live(
+            get_renderable=self._draw,
+            console=self._console,
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=sys.stdout.isatty(),  # refs that go to a pipe are no part of the terminal
+        )
 
-    def __enter__(self) -> Progress:
+    def start(self) -> None:
+        """Begin to draw."""
         self._live.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
+    def stop(self) -> None:
+        """Leave nothing of the live block."""
         self._stage = None
         self._running.clear()
         self._live.stop()
+
+    def refresh(self) -> None:
+        """Draw the live block again."""
+        self._live.refresh()
+
+    def plan(self, works: Sequence[CellWork]) -> None:
+        """Do nothing: a single cell is drawn by its steps."""
 
     def stage(self, text: str) -> None:
         """Show a stage outside the engine, until the next one."""
@@ -53,24 +70,36 @@ class RichProgress:
 
     def note(self, text: str) -> None:
         """Say something on the way, above the live block."""
-        self._console.print(Text.assemble(("· ", "dim"), text))
+        self._print("· ", "dim", text)
 
     def done(self, text: str) -> None:
         """Say a result that stays on the screen."""
         self._stage = None
-        self._console.print(Text.assemble(("✓ ", "green"), text))
+        self._print("✓ ", "green", text)
 
-    def event(self, name: str, event: Event) -> None:
-        """Take in one event of a build."""
+    def summary(self, summary: Summary) -> None:
+        """Say how all cells ended."""
+        for line in draw_summary(summary):
+            self._console.print(Text(line))
+
+    def event(self, name: str, event: CellEvent) -> None:
+        """Take in what happened to a cell."""
         match event:
-            case Step():
+            case Step() if not is_internal(event.name):
                 self._step(name, event)
             case Log():
                 self._log(event)
             case Transfer():
                 self._transfers[event.step] = event
             case Notice():
-                self._console.print(Text.assemble(("! ", "yellow"), self._redact(event.text)))
+                self._print("! ", "yellow", self._redact(event.text))
+            case Phase():
+                self.stage(f"{name}: {event.text}")
+            case Ended() if event.state in ("built", "up to date"):
+                self.done(event.text)
+
+    def _print(self, sign: str, style: str, text: str) -> None:
+        self._console.print(Text.assemble((sign, style), text))
 
     def _log(self, event: Log) -> None:
         # Only whole lines are shown: the start of a secret is none that could be redacted.
@@ -81,8 +110,6 @@ class RichProgress:
             self._words[event.step] = self._redact(words[-1]).strip()
 
     def _step(self, name: str, step: Step) -> None:
-        if step.name.startswith("[internal]") or step.name == "copy /context /":
-            return
         if step.completed:
             self._running.pop(step.digest, None)
             self._partial.pop(step.digest, None)
@@ -100,18 +127,26 @@ class RichProgress:
         return Text.assemble((state, style), (f"{name} ", "bold"), headline(step.name), (f"  {when}", "dim"))
 
     def _draw(self) -> RenderableType:
-        lines = []
-        if self._stage:
-            lines.append(
-                Text.assemble(("… ", "cyan"), self._stage, (f"  {time.monotonic() - self._began:.0f} s", "dim"))
-            )
+        lines = self._draw_stage()
         for digest, step in self._running.items():
             seconds = time.time() - (step.started or time.time())
             line = Text.assemble(("… ", "cyan"), headline(step.name), (f"  {seconds:.0f} s", "dim"))
-            transfer = self._transfers.get(digest)
-            if transfer and transfer.total and not transfer.completed:
-                line.append(f"  {transfer.current / 1e6:.0f} of {transfer.total / 1e6:.0f} MB", style="cyan")
-            lines.append(line)
-            if digest in self._words:
-                lines.append(Text(f"    {self._words[digest]}", style="dim", no_wrap=True, overflow="ellipsis"))
+            lines.append(self._add_bytes(line, self._transfers.get(digest)))
+            lines += self._draw_words(digest)
         return Group(*lines)
+
+    def _draw_stage(self) -> list[Text]:
+        if not self._stage:
+            return []
+        seconds = f"  {time.monotonic() - self._began:.0f} s"
+        return [Text.assemble(("… ", "cyan"), self._stage, (seconds, "dim"))]
+
+    def _draw_words(self, digest: str) -> list[Text]:
+        if digest not in self._words:
+            return []
+        return [Text(f"    {self._words[digest]}", style="dim", no_wrap=True, overflow="ellipsis")]
+
+    def _add_bytes(self, line: Text, transfer: Transfer | None) -> Text:
+        if transfer and transfer.total and not transfer.completed:
+            line.append(f"  {transfer.current / 1e6:.0f} of {transfer.total / 1e6:.0f} MB", style="cyan")
+        return line

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from builder.errors import CheckError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
     from docker.models.containers import Container
@@ -82,16 +83,17 @@ def describe_cell(cell: Cell, environment: Environment, base: Base, prefix: str)
     }
 
 
-def run_checks(image: str, expected: dict[str, Any]) -> tuple[Verdict, ...]:
-    """Return the verdicts of all suites on one image, in the order of the suites.
+def run_checks(image: str, expected: dict[str, Any], cancelled: threading.Event) -> tuple[Verdict, ...]:
+    """Return the verdicts of all suites on one image, in the order of the suites. Threads may run it side by side.
 
-    Raises CheckError when the image cannot be started at all, EngineError when the engine is lost on the way.
+    Raises CheckError when the image cannot be started at all, EngineError when the engine is lost on the way, and
+    Cancelled soon after that event is set.
     """
     from builder.checks.container import start_container  # docker and testcontainers are slow to import
 
     files = {f"{_FOLDER}/{path.name}": path.read_bytes() for path in _list_scripts()}
     files[f"{_FOLDER}/expected.json"] = json.dumps(expected).encode()
-    with start_container(image, files) as container:
+    with start_container(image, files, cancelled) as container:
         return tuple(verdict for suite in SUITES for verdict in _run_suite(container, suite, expected["prefix"]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from docker.errors import APIError, DockerException, NotFound
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from builder.errors import CheckError, EngineError
+from builder.errors import Cancelled, CheckError, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LABEL = "dev.imgbuild.check"
 """Label of the containers that checks run in; its value says which process they belong to."""
 
+_BLINK = 0.1  # seconds until a cancelled check is noticed
 _LIFE = "3600"  # seconds: far more than checks take, and the end of a container that nobody removes
 _LOST = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 _STOPPED = "the container of the checks was stopped while they ran"
@@ -31,15 +33,17 @@ _HINT = "see that the engine runs and rerun the same command: the image is built
 
 
 @contextlib.contextmanager
-def start_container(image: str, files: Mapping[str, bytes]) -> Iterator[Container]:
+def start_container(image: str, files: Mapping[str, bytes], cancelled: threading.Event) -> Iterator[Container]:
     """Yield a running container of an image, without a network and with the files (path → content) in it.
 
-    Raises CheckError when the image does not start, and EngineError when the engine is lost on the way, also while
-    the caller uses the container.
+    Raises CheckError when the image does not start, EngineError when the engine is lost on the way, and Cancelled
+    once that event is set: the last two also while the caller uses the container, which is then gone.
     """
+    if cancelled.is_set():
+        raise Cancelled("cancelled")
     # Ryuk, which reaps containers of dead test runs, is an image of its own that an air gap does not have.
     testcontainers_config.ryuk_disabled = True
-    with _explained():
+    with _explained(cancelled):
         container = DockerContainer(image).with_command(["sleep", _LIFE])
         container.with_kwargs(network_mode="none", labels={LABEL: describe_owner()}, auto_remove=True, init=True)
         for path, data in files.items():
@@ -47,7 +51,8 @@ def start_container(image: str, files: Mapping[str, bytes]) -> Iterator[Containe
         remove_orphans(container.get_docker_client().client)
         try:
             _start(container)
-            yield container.get_wrapped_container()
+            with _removed_once(cancelled, container.get_wrapped_container()) as running:
+                yield running
         finally:
             # What cannot be removed now is an orphan for the next run; the error that led here is the one to tell.
             with contextlib.suppress(*_LOST):
@@ -85,12 +90,43 @@ def _start(container: DockerContainer) -> None:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _removed_once(cancelled: threading.Event, container: Container) -> Iterator[Container]:
+    """Take the container from under whoever waits for what runs in it: nothing else ends an `exec` early."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_BLINK):
+            if cancelled.is_set():
+                with contextlib.suppress(*_LOST):
+                    container.remove(force=True, v=True)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True, name="imgbuild-check")
+    watcher.start()
+    try:
+        yield container
+    finally:
+        ended.set()
+        watcher.join()
+
+
+@contextlib.contextmanager
+def _explained(cancelled: threading.Event) -> Iterator[None]:
     try:
         yield
-    except NotFound as error:
-        raise EngineError(_STOPPED, hint=_HINT) from error
-    except APIError as error:
-        raise EngineError(f"the engine refused to run the checks: {error.explanation or error}", hint=_HINT) from error
-    except _LOST as error:
-        raise EngineError("the connection to the container engine broke during the checks", hint=_HINT) from error
+    except (EngineError, *_LOST) as error:
+        if cancelled.is_set():
+            raise Cancelled("cancelled") from error
+        if isinstance(error, EngineError):
+            raise
+        raise _explain(error) from error
+
+
+def _explain(error: Exception) -> EngineError:
+    match error:
+        case NotFound():
+            return EngineError(_STOPPED, hint=_HINT)
+        case APIError():
+            return EngineError(f"the engine refused to run the checks: {error.explanation or error}", hint=_HINT)
+        case _:
+            return EngineError("the connection to the container engine broke during the checks", hint=_HINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -14,71 +15,109 @@ from builder.commands.options import (
     redacted,
     say_local_indexes,
 )
+from builder.errors import Cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from builder.pipeline import Image
+    from builder.locking import Locks, Stale
+    from builder.progress import Progress
+    from builder.project import Project
+    from builder.sources import Sources
+    from builder.work import Ended
 
 
 @click.command()
 @add_selection
 @add_network
 @click.option("--all", "everything", is_flag=True, help="Every cell of every image.")
+@click.option(
+    "--jobs",
+    "workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cells built at once.  [default: the cores, 2 to 4]",
+)
 @click.option("--locked", is_flag=True, help="Exit 5 instead of solving when a lock is missing or stale. For CI.")
-@click.pass_obj
+@click.pass_context
 def build(
-    folder: Path | None,
+    context: click.Context,
     images: Sequence[str],
     python: Sequence[str],
     cuda: Sequence[str],
     sources: str | None,
     progress: str,
+    workers: int | None,
     *,
     everything: bool,
     locked: bool,
 ) -> None:
-    """Build, check and tag the cells that were chosen; print their refs.
+    """Build, check and tag the cells that were chosen; print their refs, in the order of the matrix.
 
-    A cell whose lock is missing or stale is said and solved first.
+    A cell whose lock is missing or stale is said and solved first. A cell that fails stops no other; the exit code is
+    that of the first failure in the order of the matrix. A lost engine (7) or an interruption (130) stops all.
     """
     from builder.engine import Engine
-    from builder.locking import find_environments, find_stale, make_job, read_locks, solve_locks
-    from builder.pipeline import build_cell
+    from builder.locking import find_environments, find_stale, make_job, read_locks
+    from builder.pipeline import build_cells
     from builder.progress import choose_progress
+    from builder.schedule import count_workers
     from builder.sources import find_sources
+    from builder.summary import choose_error, summarize
 
     if not (everything or images or python or cuda):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
-    project = open_project(folder)
+    project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda)
     locks = read_locks(project, cells)
     stale = find_stale(project, cells, locks)
     if locked:
         find_environments(project, cells, locks)
     found = find_sources(sources)
-    with redacted(found), choose_progress(progress, found.redact) as drawn, Engine() as engine:
+    with redacted(found), choose_progress(progress, found.redact, cells=len(cells)) as drawn, Engine() as engine:
         if stale:
-            from builder.solve import Upgrade
-
-            for item in stale:
-                drawn.note(f"{item.job.cell.id} {item.reason}: solving it")
-            say_local_indexes(found, drawn)
-            jobs = [item.job for item in stale]
-            solve_locks(project, jobs, locks, sources=found, upgrade=Upgrade(), report=drawn.stage, warn=drawn.note)
+            _solve(project, stale, locks, found, drawn)
             locks = read_locks(project, cells)
         environments = find_environments(project, cells, locks)
-        for cell, environment in zip(cells, environments, strict=True):
-            job = make_job(project, cell)
-            image = build_cell(project, job, environment, engine=engine, sources=found, progress=drawn)
-            drawn.done(_summarize(image))
-            click.echo(image.ref)
+        jobs = [make_job(project, cell) for cell in cells]
+        began = time.monotonic()
+        ended = tuple(
+            _print_refs(
+                build_cells(
+                    project,
+                    tuple(zip(jobs, environments, strict=True)),
+                    engine=engine,
+                    sources=found,
+                    progress=drawn,
+                    workers=workers or count_workers(),
+                )
+            )
+        )
+        drawn.summary(summarize(ended, time.monotonic() - began, found.redact))
+        match choose_error(ended):
+            case None:
+                return
+            case Cancelled():
+                raise KeyboardInterrupt
+            case error if len(cells) == 1:
+                raise error
+            case error:
+                context.exit(error.exit_code)
 
 
-def _summarize(image: Image) -> str:
-    if not image.fresh:
-        return f"{image.ref} is up to date"
-    passed = sum(verdict.verdict == "pass" for verdict in image.verdicts)
-    skipped = [f"{verdict.check} ({verdict.detail})" for verdict in image.verdicts if verdict.verdict == "skip"]
-    return f"{image.ref}: {passed} checks passed" + (f", skipped: {', '.join(skipped)}" if skipped else "")
+def _solve(project: Project, stale: Sequence[Stale], locks: Locks, sources: Sources, progress: Progress) -> None:
+    from builder.locking import solve_locks
+    from builder.solve import Upgrade
+
+    for item in stale:
+        progress.note(f"{item.job.cell.id} {item.reason}: solving it")
+    say_local_indexes(sources, progress)
+    jobs = [item.job for item in stale]
+    solve_locks(project, jobs, locks, sources=sources, upgrade=Upgrade(), report=progress.stage, warn=progress.note)
+
+
+def _print_refs(cells: Iterable[Ended]) -> Iterator[Ended]:
+    for cell in cells:
+        if cell.ref:
+            click.echo(cell.ref)
+        yield cell

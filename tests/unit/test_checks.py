@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,5 +86,5 @@ def test_a_new_suite_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None
 def test_engine_that_is_gone_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     with pytest.raises(EngineError) as caught:
-        run_checks("sha256:" + "0" * 64, {"prefix": "/opt/env"})
+        run_checks("sha256:" + "0" * 64, {"prefix": "/opt/env"}, threading.Event())
     assert caught.value.hint

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,14 @@ import pytest
 from builder.engine import read_stream
 from builder.errors import BuildError
 from builder.events import Event, Log, Notice, Step
-from builder.progress import GithubProgress, PlainProgress, QuietProgress, choose_progress, headline, tail
-from builder.progress_rich import RichProgress
+from builder.progress import Progress, choose_progress
+from builder.progress_github import GithubDisplay
+from builder.progress_matrix import MatrixDisplay
+from builder.progress_plain import PlainDisplay, QuietDisplay
+from builder.progress_rich import RichDisplay
+from builder.progress_text import format_seconds, headline, tail
+from builder.summary import Failure, Summary
+from builder.work import CellWork, Ended, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,17 +38,17 @@ def replay(name: str) -> list[Event]:
     return events
 
 
-def draw(kind: type[PlainProgress], events: Iterable[Event], *, stage: str = "") -> list[str]:
+def draw(kind: type[PlainDisplay], events: Iterable[Event], *, stage: str = "") -> list[str]:
     """Return the lines that are drawn, without their times."""
     out = io.StringIO()
-    with kind(redact, out) as progress:
+    with Progress(kind(redact, out)) as progress:
         if stage:
             progress.stage(stage)
             progress.note("by the way")
         for event in events:
             progress.event("cell", event)
         progress.done("finished")
-    return [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in out.getvalue().splitlines()]
+    return told(out)
 
 
 def step(**more: object) -> Step:
@@ -49,7 +56,7 @@ def step(**more: object) -> Step:
 
 
 def test_recorded_build_is_told_step_by_step() -> None:
-    lines = draw(PlainProgress, replay("success"))
+    lines = draw(PlainDisplay, replay("success"))
     text = "\n".join(lines)
     assert re.search(r"^#\d+ cell: \[stage-0 2/2\] RUN echo \"to stdout\"", text, re.M)
     assert re.search(r"^#\d+ unfinished lineto stdout$", text, re.M)
@@ -60,37 +67,41 @@ def test_recorded_build_is_told_step_by_step() -> None:
 
 
 def test_recorded_failure_shows_words_and_error() -> None:
-    text = "\n".join(draw(PlainProgress, replay("failure")))
+    text = "\n".join(draw(PlainDisplay, replay("failure")))
     assert re.search(r"^#(\d+) words before the end\n#\1 failed: .*exit code: 3$", text, re.M)
 
 
 def test_step_is_told_once_however_often_it_is_reported() -> None:
-    events = [step(), step(started=1.0), step(started=1.0), *[step(started=1.0, completed=3.5)] * 2]
-    assert draw(PlainProgress, events) == ["#1 cell: [2/3] RUN make", "#1 done in 2.5 s", "finished"]
+    done = step(started=1.0, completed=3.5)
+    events = [step(), step(started=1.0), step(started=1.0), done, done]
+    assert draw(PlainDisplay, events) == ["#1 cell: [2/3] RUN make", "#1 done in 2.5 s", "finished"]
 
 
 def test_note_is_told_on_the_way() -> None:
-    assert draw(PlainProgress, [], stage="solving") == ["solving", "by the way", "finished"]
+    assert draw(PlainDisplay, [], stage="solving") == ["solving", "by the way", "finished"]
 
 
 def test_cached_step_is_told() -> None:
-    assert "#1 cached" in draw(PlainProgress, [step(started=1.0, completed=1.0, cached=True)])
+    assert "#1 cached" in draw(PlainDisplay, [step(started=1.0, completed=1.0, cached=True)])
 
 
 def test_lines_that_arrive_in_pieces_are_whole_and_redacted() -> None:
     pieces = [Log(step="sha256:a", stream=1, text=text) for text in ("one s3c", "ret\ntwo s3", "cret")]
-    lines = draw(PlainProgress, [step(started=1.0), *pieces, step(started=1.0, completed=2.0)])
+    lines = draw(PlainDisplay, [step(started=1.0), *pieces, step(started=1.0, completed=2.0)])
     assert lines[1:4] == ["#1 one ***", "#1 two ***", "#1 done in 1.0 s"]
 
 
 def test_errors_and_warnings_are_redacted() -> None:
-    events = [Notice(step="sha256:a", text="s3cret in ENV"), step(started=1.0, completed=2.0, error="wget s3cret")]
-    assert "s3cret" not in "\n".join(draw(PlainProgress, events))
+    events: list[Event] = [
+        Notice(step="sha256:a", text="s3cret in ENV"),
+        step(started=1.0, completed=2.0, error="wget s3cret"),
+    ]
+    assert "s3cret" not in "\n".join(draw(PlainDisplay, events))
 
 
 def test_github_folds_stages_and_annotates_warnings() -> None:
     notice = Notice(step="sha256:a", text="100% s3cret\nsecond line")
-    assert draw(GithubProgress, [notice], stage="solving") == [
+    assert draw(GithubDisplay, [notice], stage="solving") == [
         "::group::solving",
         "::endgroup::",
         "by the way",
@@ -101,54 +112,211 @@ def test_github_folds_stages_and_annotates_warnings() -> None:
     ]
 
 
-def test_github_folds_the_build_of_each_cell_and_annotates_failures() -> None:
+def test_github_folds_the_build_of_a_cell_and_annotates_its_failure() -> None:
     out = io.StringIO()
-    with GithubProgress(redact, out) as progress:
-        for cell in ("one", "two"):
-            for event in (step(), step(started=1.0), step(started=1.0)):
-                progress.event(cell, event)
-            progress.done(f"{cell} finished")
+    with Progress(GithubDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell="one", layers=())])
         for _ in range(2):
-            progress.event("three", step(digest="sha256:b", started=1.0, completed=2.0, error="wget\rs3cret\nend"))
-    lines = [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in out.getvalue().splitlines()]
-    assert lines == [
+            progress.event("one", step(digest="sha256:b", started=1.0, completed=2.0, error="wget\rs3cret\nend"))
+        progress.event("one", Ended(cell="one", state="failed", text="wget", seconds=1.0))
+    assert told(out) == [
         "::group::one: building",
         "#1 one: [2/3] RUN make",
-        "::endgroup::",
-        "one finished",
-        "::group::two: building",
-        "#1 two: [2/3] RUN make",
-        "::endgroup::",
-        "two finished",
-        "::group::three: building",
-        "#2 three: [2/3] RUN make",
-        "::error title=three #2::wget%0D***%0Aend",
+        "::error title=one #1::wget%0D***%0Aend",
         "::endgroup::",
     ]
 
 
+def told(out: io.StringIO) -> list[str]:
+    """Return the lines that were drawn, without their times."""
+    return [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in out.getvalue().splitlines()]
+
+
+def draw_three(kind: type[PlainDisplay]) -> list[str]:
+    """Return what is drawn of three cells: two of them wait for the same step, which fails; one passes by."""
+    out = io.StringIO()
+    running = step(started=1.0)
+    failed = step(started=1.0, completed=3.0, error="exit code 3")
+    with Progress(kind(redact, out)) as progress:
+        progress.plan([CellWork(cell=name, layers=()) for name in ("one", "two", "three")])
+        for name in ("one", "two"):
+            progress.event(name, step())
+            progress.event(name, running)
+        for name in ("one", "two"):
+            progress.event(name, Notice(step="sha256:a", text="old syntax"))
+            progress.event(name, Log(step="sha256:a", stream=1, text="words\n"))
+        progress.event("three", step(digest="sha256:c", name="[2/3] RUN other", started=1.0))
+        progress.event("three", step(digest="sha256:d", name="[1/3] FROM x", started=1.0, completed=1.0, cached=True))
+        for name in ("one", "two"):
+            progress.event(name, failed)
+            progress.event(name, Ended(cell=name, state="failed", text="RUN make: exit code 3", seconds=2.0))
+        progress.event("three", step(digest="sha256:c", name="[2/3] RUN other", started=1.0, completed=2.0))
+        progress.event("three", step(digest="sha256:e", name="exporting to image", started=3.0, completed=9.0))
+        progress.event("three", Phase(text="checking the image"))
+        progress.event("three", Ended(cell="three", state="built", text="three:1: 7 checks passed", seconds=4.0))
+        progress.summary(SUMMARY)
+    return told(out)
+
+
+SUMMARY = Summary(
+    rows=(
+        Ended(cell="one", state="failed", text="RUN make: exit code 3", seconds=2.0),
+        Ended(cell="two", state="failed", text="RUN make: exit code 3", seconds=2.0),
+        Ended(cell="three", state="built", text="three:1: 7 checks passed", seconds=4.0),
+    ),
+    failures=(Failure(cells=("one", "two"), text="RUN make: exit code 3\n    words"),),
+    seconds=5.0,
+)
+ENDING = [
+    "✗ one, two: RUN make: exit code 3",
+    "    words",
+    "✗ one    failed         2.0 s  RUN make: exit code 3",
+    "✗ two    failed         2.0 s  RUN make: exit code 3",
+    "✓ three  built          4.0 s",
+    "3 cells: 1 built, 2 failed in 5.0 s",
+]
+
+
+def test_lines_of_many_cells_begin_with_the_cell_and_a_shared_step_is_told_once() -> None:
+    assert draw_three(PlainDisplay) == [
+        "one #1 [2/3] RUN make",
+        "two #1 waits for this step of one",
+        "one #1 warning: old syntax",
+        "one #1 words",
+        "three #2 [2/3] RUN other",
+        "one #1 failed: exit code 3",
+        "one: failed: RUN make: exit code 3 (2.0 s)",
+        "two: failed: RUN make: exit code 3 (2.0 s)",
+        "three #2 done in 1.0 s",
+        "three #3 exporting to image: done in 6.0 s",
+        "three: checking the image",
+        "three: three:1: 7 checks passed (4.0 s)",
+        *ENDING,
+    ]
+
+
+def test_github_keeps_the_lines_of_a_cell_back_until_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    assert draw_three(GithubDisplay) == [
+        "::warning title=one #1::old syntax",
+        "::error title=one #1::exit code 3",
+        "::group::one",
+        "#1 [2/3] RUN make",
+        "#1 words",
+        "::endgroup::",
+        "one: failed: RUN make: exit code 3 (2.0 s)",
+        "::group::two",
+        "#1 waits for this step of one",
+        "::endgroup::",
+        "two: failed: RUN make: exit code 3 (2.0 s)",
+        "::group::three",
+        "#2 [2/3] RUN other",
+        "#2 done in 1.0 s",
+        "#3 exporting to image: done in 6.0 s",
+        "three: checking the image",
+        "::endgroup::",
+        "three: three:1: 7 checks passed (4.0 s)",
+        *ENDING,
+    ]
+    assert "| ✗ | `two` | failed | 2.0 s | RUN make: exit code 3 |" in page.read_text()
+
+
+def test_github_annotates_a_failure_that_is_no_step_s() -> None:
+    out = io.StringIO()
+    with Progress(GithubDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell=name, layers=()) for name in ("one", "two")])
+        progress.event("one", step(started=1.0))
+        progress.event("one", Ended(cell="one", state="failed", text="2 of 7 checks failed", seconds=1.0))
+    assert "::error title=one::2 of 7 checks failed" in told(out)
+
+
+def test_lines_of_cells_that_did_not_end_are_told_at_the_end() -> None:
+    out = io.StringIO()
+    with Progress(GithubDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell=name, layers=()) for name in ("one", "two")])
+        progress.event("one", step(started=1.0))
+        assert told(out) == []
+    assert told(out) == ["::group::one", "#1 [2/3] RUN make", "::endgroup::"]
+
+
+def test_quiet_tells_results_and_what_failed() -> None:
+    assert draw_three(QuietDisplay) == ["three:1: 7 checks passed", *ENDING]
+
+
+def test_step_of_a_cell_that_ended_goes_on_for_the_next() -> None:
+    out = io.StringIO()
+    with Progress(PlainDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell=name, layers=()) for name in ("one", "two")])
+        for name in ("one", "two"):
+            progress.event(name, step(started=1.0))
+        progress.event("one", Ended(cell="one", state="failed", text="another step", seconds=1.0))
+        progress.event("two", Log(step="sha256:a", stream=1, text="more\n"))
+        progress.event("two", step(started=1.0, completed=2.0))
+    assert told(out)[-2:] == ["two #1 more", "two #1 done in 1.0 s"]
+
+
+def test_step_that_runs_again_later_is_told_again() -> None:
+    out = io.StringIO()
+    with Progress(PlainDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell=name, layers=()) for name in ("one", "two")])
+        progress.event("one", step(started=1.0, completed=2.0, error="no"))
+        progress.event("two", step(started=5.0, completed=6.0, error="no"))
+    assert told(out) == [f"{name} #1 {text}" for name in ("one", "two") for text in ("[2/3] RUN make", "failed: no")]
+
+
+def test_many_threads_tell_whole_lines() -> None:
+    out = io.StringIO()
+    names = [f"cell-{number}" for number in range(8)]
+    with Progress(PlainDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell=name, layers=()) for name in names])
+
+        def tell(name: str) -> None:
+            for number in range(200):
+                progress.event(name, Log(step=name, stream=1, text=f"{number}\n"))
+
+        threads = [threading.Thread(target=tell, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    lines = [re.fullmatch(r"(cell-\d) #\d (\d+)", line) for line in told(out)]
+    for name in names:
+        assert [int(line[2]) for line in lines if line and line[1] == name] == list(range(200))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1:00"), (3599.6, "1:00:00"), (3725, "1:02:05")]
+)
+def test_times_are_those_of_a_clock(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
 def test_words_of_a_step_are_no_commands_to_github() -> None:
-    lines = draw(GithubProgress, [Log(step="sha256:a", stream=1, text="::error::forged\n")])
+    lines = draw(GithubDisplay, [Log(step="sha256:a", stream=1, text="::error::forged\n")])
     assert not any(line.startswith("::error") for line in lines)
 
 
 def test_quiet_tells_results_only() -> None:
-    assert draw(QuietProgress, replay("success"), stage="solving") == ["finished"]
+    assert draw(QuietDisplay, replay("success"), stage="solving") == ["finished"]
 
 
 @pytest.mark.parametrize(
-    ("style", "github", "kind"),
+    ("style", "github", "cells", "kind"),
     [
-        ("auto", "", PlainProgress),
-        ("auto", "true", GithubProgress),
-        ("plain", "true", PlainProgress),
-        ("quiet", "", QuietProgress),
-        ("rich", "", RichProgress),
+        ("auto", "", 1, PlainDisplay),
+        ("auto", "true", 1, GithubDisplay),
+        ("plain", "true", 2, PlainDisplay),
+        ("quiet", "", 1, QuietDisplay),
+        ("rich", "", 1, RichDisplay),
+        ("rich", "", 2, MatrixDisplay),
     ],
 )
-def test_style_follows_the_environment(style: str, github: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_style_follows_the_environment(
+    style: str, github: str, cells: int, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", github)
-    assert type(choose_progress(style, redact)) is kind
+    assert type(choose_progress(style, redact, cells=cells).display) is kind
 
 
 def test_progress_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,115 @@
+"""How a run of cells went: one row per cell, each failure once with the cells it hit, and the exit code. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.errors import Cancelled, EngineError, ImgbuildError
+from builder.progress_text import format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from builder.work import Ended, State
+
+_SIGNS: Mapping[State, str] = {"built": "✓", "up to date": "✓", "failed": "✗", "cancelled": "·", "not started": "·"}
+_STATES = tuple(_SIGNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong, and for which cells: a step that several share fails all of them, and is said once."""
+
+    cells: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How every cell ended, in the order of the matrix; `seconds` is the time of the whole run."""
+
+    rows: tuple[Ended, ...]
+    failures: tuple[Failure, ...]
+    seconds: float
+
+
+def summarize(ended: Sequence[Ended], seconds: float, redact: Callable[[str], str]) -> Summary:
+    """Return the summary of cells in the order of the matrix; `redact` goes over what failures say."""
+    return Summary(rows=tuple(ended), failures=tuple(_group_failures(ended, redact)), seconds=seconds)
+
+
+def choose_error(ended: Sequence[Ended]) -> ImgbuildError | None:
+    """Return the error whose exit code is that of the run.
+
+    What ended the whole run comes first: the engine, then an interruption. Else it is the first failure in the
+    order of the matrix, whenever it happened.
+    """
+    errors = [cell.error for cell in ended if cell.error]
+    for kind in (EngineError, Cancelled, ImgbuildError):
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return None
+
+
+def draw_summary(summary: Summary) -> Iterator[str]:
+    """Yield the lines of a summary of many cells: what went wrong, a row for each cell, and the sums.
+
+    There are none for a single cell: its result, or its error, says it all.
+    """
+    if len(summary.rows) == 1:
+        return
+    for failure in summary.failures:
+        yield f"✗ {', '.join(failure.cells)}: {failure.text}"
+    width = max(len(row.cell) for row in summary.rows)
+    for row in summary.rows:
+        where = f"  {row.text}" if row.state == "failed" else ""
+        yield f"{_SIGNS[row.state]} {row.cell:<{width}}  {row.state:<11}  {_format_time(row):>7}{where}".rstrip()
+    yield f"{_count(summary)} in {format_seconds(summary.seconds)}"
+
+
+def draw_markdown(summary: Summary) -> str:
+    """Return a summary as a Markdown document with a table."""
+    lines = ["### imgbuild", "", "| | Cell | | Time | |", "|---|---|---|---:|---|"]
+    for row in summary.rows:
+        text = row.text.replace("|", "\\|")
+        lines.append(f"| {_SIGNS[row.state]} | `{row.cell}` | {row.state} | {_format_time(row)} | {text} |")
+    lines += ["", f"{_count(summary)} in {format_seconds(summary.seconds)}", ""]
+    for failure in summary.failures:
+        lines += [f"**{', '.join(failure.cells)}**", "", "```", failure.text, "```", ""]
+    return "\n".join(lines)
+
+
+def _count(summary: Summary) -> str:
+    counts = Counter(row.state for row in summary.rows)
+    parts = [f"{counts[state]} {state}" for state in _STATES if counts[state]]
+    return f"{len(summary.rows)} {'cell' if len(summary.rows) == 1 else 'cells'}: {', '.join(parts)}"
+
+
+def _format_time(row: Ended) -> str:
+    return "" if row.state == "not started" else format_seconds(row.seconds)
+
+
+def _group_failures(ended: Sequence[Ended], redact: Callable[[str], str]) -> Iterator[Failure]:
+    told: dict[str, list[str]] = {}
+    engine = ""
+    for cell in ended:
+        match cell.error:
+            case None | Cancelled():
+                continue
+            case EngineError() as error:
+                # Builds that a dying engine ended at the same moment say so in different words.
+                engine = text = engine or _explain(cell.cell, error)
+            case error:
+                text = _explain(cell.cell, error)
+        told.setdefault(text, []).append(cell.cell)
+    for text, cells in told.items():
+        yield Failure(cells=tuple(cells), text=redact(text))
+
+
+def _explain(cell: str, error: ImgbuildError) -> str:
+    # Without the name of the cell, the same failure of two cells is the same.
+    text = error.message.removeprefix(f"{cell}: ")
+    return f"{text}\n  → {error.hint}" if error.hint else text
