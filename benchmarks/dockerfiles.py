@@ -76,7 +76,7 @@ def _list_pip(wheels: Iterable[PipPackage], sources: Sources) -> str:
 def write_bake_file(path: Path, targets: Iterable[Target], registry: str) -> None:
     """Write a bake file of all targets, each with its own ref in the registry."""
     described = {
-        target.folder.name: {
+        target.folder.name.replace(".", "_"): {  # bake's names have no dots
             "context": str(target.folder),
             "tags": [f"{registry}/{target.image}"],
             "network": "host",

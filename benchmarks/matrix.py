@@ -34,7 +34,7 @@ from tests.kit.workspace import find_kit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-FACTOR = 40
+FACTOR = 20
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--factor", type=int, default=FACTOR, help=f"sizes are divided by it; default: {FACTOR}")
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS), help="default: all")
     parser.add_argument("--cells", help="only these, like py39-cu121,py311-cu121; default: all 12")
-    parser.add_argument("--long", action="store_true", help="the real torch from PyPI instead: needs 100 GB of disk")
+    parser.add_argument("--long", action="store_true", help="the real torch from PyPI instead: needs 120 GB of disk")
     parser.add_argument("--phases", type=int, help="only the first N phases")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="default: benchmark.json")
     parser.add_argument("--svg", type=Path, help="where a picture of the figures goes")

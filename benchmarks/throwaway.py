@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BRIDGE = "imgbuild-bench0"
+STEADY = 1_000_000
+"""Bytes by which an engine's disk may differ from one look to the next when it has come to rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +31,19 @@ class ThrowawayEngine:
     start: int
 
     def measure_growth(self) -> int:
-        """Return the bytes on disk that came since the start: images, packed and unpacked, and build cache."""
+        """Return the bytes on disk that came since the start: images, packed and unpacked, and build cache.
+
+        The engine collects its garbage a little later than it answers: what counts is what stays the same for seconds.
+        """
+        before, now = -1, self._measure()
+        while abs(now - before) > STEADY:
+            time.sleep(3)
+            before, now = now, self._measure()
+        return now - self.start
+
+    def _measure(self) -> int:
         os.sync()
-        return measure_folder(self.data) - self.start
+        return measure_folder(self.data)
 
 
 @contextmanager
@@ -72,13 +85,13 @@ def measure_folder(folder: Path) -> int:
     seen: dict[int, int] = {}
     ahead, device = [str(folder)], folder.stat().st_dev
     while ahead:
-        with os.scandir(ahead.pop()) as entries:
-            for entry in entries:
-                try:
-                    stat = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:  # the engine is at work
-                    continue
-                if stat.st_dev == device:
-                    seen[stat.st_ino] = stat.st_blocks * 512
-                    ahead += [entry.path] if entry.is_dir(follow_symlinks=False) else []
+        try:
+            entries = list(os.scandir(ahead.pop()))
+            found = [(entry, entry.stat(follow_symlinks=False)) for entry in entries]
+        except FileNotFoundError:  # an engine is at work there
+            continue
+        for entry, stat in found:
+            if stat.st_dev == device:
+                seen[stat.st_ino] = stat.st_blocks * 512
+                ahead += [entry.path] if entry.is_dir(follow_symlinks=False) else []
     return sum(seen.values())

@@ -81,7 +81,8 @@ def build_with_bake(scene: Scene) -> None:
     """Build and push all images with one `docker buildx bake`, which runs them at the same time."""
     file = scene.home / "docker-bake.json"
     write_bake_file(file, scene.targets, scene.registry)
-    scene.run("docker", "buildx", "bake", "--progress=plain", "--allow=network.host", f"--file={file}", "--push")
+    allowed = ("--allow=network.host", f"--allow=fs.read={scene.home}")
+    scene.run("docker", "buildx", "bake", "--progress=plain", *allowed, f"--file={file}", "--push")
 
 
 def build_with_imgbuild(scene: Scene) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -197,7 +198,9 @@ def test_dockerfile_asks_the_server_for_what_the_lock_says(tiny: replica.Replica
     assert (first.folder / "pip.txt").read_text().startswith(f"--index-url {SERVER}/simple\nbleach==6.1.0 --hash=")
     dockerfiles.write_bake_file(tmp_path / "bake.json", targets, "registry.example:5000")
     bake = json.loads((tmp_path / "bake.json").read_text())
-    assert bake["target"][first.folder.name]["tags"] == [f"registry.example:5000/{first.image}"]
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]+", name) for name in bake["target"])
+    tags = {target["context"]: target["tags"] for target in bake["target"].values()}
+    assert tags[str(first.folder)] == [f"registry.example:5000/{first.image}"]
     assert set(bake["group"]["default"]["targets"]) == set(bake["target"])
 
 
