@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from builder.checks import describe_cell, digest_checks, require_pass, run_checks
-from builder.errors import BuildError, Cancelled, CheckError, EngineError
+from builder.errors import BuildError, Cancelled, CheckError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
 from builder.layers import plan_layers
@@ -143,6 +143,7 @@ def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:
     """Draw the events of a build and return the image's content digest."""
     words: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_WORDS))
     failed: Step | None = None
+    image_id = ""
     try:
         for event in events:
             progress.event(name, event)
@@ -151,13 +152,13 @@ def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:
                     words[event.step].append(event.text)
                 case Step() if event.error and failed is None:
                     failed = event
-                case Built():
-                    return event.image_id
+                case Built():  # the last one; what the build holds open is closed when the loop asks for more
+                    image_id = event.image_id
     except BuildError as error:
         step = f"{headline(failed.name)}: " if failed else ""
         said = tail("".join(words[failed.digest]).splitlines()) if failed else ""
         raise BuildError(f"{name}: {step}{error.message}\n{said}".rstrip(), hint=error.hint) from error
-    raise EngineError(f"{name}: the engine ended the build without a result")
+    return image_id
 
 
 def _describe_end(outcome: Outcome[Image], redact: Callable[[str], str]) -> Ended:
