@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 _TAIL = 12
-_WIDTH = 100
+_STEP = 100
+_LINE = 140
+"""Characters of a step's name, and of a line that ends with what came of the step."""
 
 
 def headline(name: str) -> str:
@@ -13,13 +15,13 @@ def headline(name: str) -> str:
         words = [word for word in rest.split() if not word.startswith("--mount") and word != "\\"]
         text = " ".join(words).removeprefix(". /host/settings").lstrip(" &")
         name = f"{prefix}RUN {text}"
-    return shorten(name)
+    return shorten(name, _STEP)
 
 
-def shorten(text: str) -> str:
-    """Return the first line of a text, cut where it is long."""
+def shorten(text: str, width: int = _LINE) -> str:
+    """Return the first line of a text, cut where it is longer than `width` characters."""
     line = text.partition("\n")[0]
-    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def tail(lines: list[str]) -> str:

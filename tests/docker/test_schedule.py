@@ -1,0 +1,157 @@
+"""Many cells in one real engine: they share steps, fail alone, and end together when they are told to."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docker.test_checks import Wire, find_containers, remove_orphans
+from tests.docker.test_interruption import find_sleepers, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.docker.conftest import Lab
+
+PYTHONS = ("3.9", "3.11", "3.13")
+FAIL_LAST = "{{ ' && echo no snakes here >&2 && exit 3' if cell.python.minor == 13 else '' }}"
+
+
+def define_three(lab: Lab) -> list[str]:
+    """Define three cells and return their refs."""
+    lab.define(matrix={"python": list(PYTHONS), "cuda": ["cpu"], "torch": "none"})
+    return [f"{lab.name}:cpu-py{python.replace('.', '')}" for python in PYTHONS]
+
+
+def marker() -> str:
+    """Return seconds to sleep that tell a process from all others."""
+    return str(random.randrange(10**6, 10**9))
+
+
+def tags(lab: Lab) -> set[str]:
+    return {tag for image in lab.client.images.list(name=lab.name) for tag in image.tags}
+
+
+@contextmanager
+def building(lab: Lab) -> Iterator[subprocess.Popen[str]]:
+    command = lab.command("build", "--all", "--progress", "plain", "--jobs", "3")
+    with subprocess.Popen(
+        command, env=lab.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_cell_that_fails_stops_no_other_and_the_next_run_builds_only_that_one(any_lab: Lab, jobs: str) -> None:
+    lab = any_lab
+    refs = define_three(lab)
+    lab.add_step(f"true{FAIL_LAST}")
+    done = lab.build("--jobs", jobs)
+    assert done.returncode == 8, done.stderr
+    assert done.stdout.splitlines() == refs[:2], done.stderr
+    assert tags(lab) == set(refs[:2])
+    *_, first, second, third, last = (line.partition("] ")[2] for line in done.stderr.splitlines())
+    assert first.startswith(f"✓ {lab.name}-py3.9-cpu ")
+    assert second.startswith(f"✓ {lab.name}-py3.11-cpu ")
+    assert third.startswith(f"✗ {lab.name}-py3.13-cpu ")
+    assert "exit code 3" in third
+    assert last.startswith("3 cells: 2 built, 1 failed in ")
+    assert f"✗ {lab.name}-py3.13-cpu: " in done.stderr
+    assert "\n    no snakes here" in done.stderr
+
+    lab.add_step("true")
+    done = lab.build("--jobs", jobs)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == refs
+    assert done.stderr.splitlines()[-1].partition("] ")[2].startswith("3 cells: 1 built, 2 up to date in ")
+
+
+def test_shared_step_runs_once_and_its_failure_is_said_once(lab: Lab) -> None:
+    define_three(lab)
+    lab.add_step(f"sleep 3; echo shared {marker()} >&2; exit 4", first=True)
+    done = lab.build("--jobs", "3")
+    assert (done.returncode, done.stdout) == (8, "")
+    cells = [f"{lab.name}-py{python}-cpu" for python in PYTHONS]
+    said = [line.partition("] ")[2] for line in done.stderr.splitlines()]
+    assert sum(line.startswith(f"✗ {', '.join(cells)}: ") for line in said) == 1
+    assert sum("waits for this step of" in line for line in said) == 2
+    assert sum(line.endswith("exit code: 4") for line in said) == 1
+    assert not tags(lab)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_every_build_in_the_engine(lab: Lab, number: signal.Signals) -> None:
+    define_three(lab)
+    mark = marker()
+    lab.add_step(f"exec sleep {mark}")
+    with building(lab) as process:
+        wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
+        process.send_signal(number)
+        out, said = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, "")
+        assert "3 cells: 3 cancelled in " in said
+        assert said.splitlines()[-1].startswith("interrupted")
+        assert "Traceback" not in said
+        wait_for(lambda: not find_sleepers(mark), "the engine to stop the steps")
+    assert not tags(lab)
+
+
+def test_signal_ends_checks_and_removes_their_containers(lab: Lab) -> None:
+    define_three(lab)
+    lab.add_step("echo 'import time; time.sleep(600)' > $(echo /opt/env/lib/python3.*/site-packages)/slow.pth")
+    with building(lab) as process:
+        wait_for(
+            lambda: sum(it.status == "running" for it in find_containers(lab, process.pid)) == 3,
+            "checks of three cells",
+        )
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, "")
+        assert "3 cells: 3 cancelled in " in said
+        assert not find_containers(lab, process.pid)
+    assert not tags(lab)
+
+
+def test_second_signal_ends_at_once(lab: Lab) -> None:
+    define_three(lab)
+    mark = marker()
+    lab.add_step(f"exec sleep {mark}")
+    with building(lab) as process:
+        wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in said
+        wait_for(lambda: not find_sleepers(mark), "the engine to stop the steps")
+    assert not tags(lab)
+
+
+def test_lost_engine_is_said_once(lab: Lab, tmp_path: Path) -> None:
+    define_three(lab)
+    mark = marker()
+    lab.add_step(f"exec sleep {mark}")
+    wire = Wire(tmp_path / "wire", lab.url)
+    lab.env["DOCKER_HOST"] = f"unix://{tmp_path}/wire"
+    try:
+        with building(lab) as process:
+            wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
+            wire.cut()
+            out, said = process.communicate(timeout=60)
+            assert (process.returncode, out) == (7, "")
+            assert said.count("start the engine again and rerun") == 1
+            assert "Traceback" not in said
+            wait_for(lambda: not find_sleepers(mark), "the engine to stop the steps")
+    finally:
+        wire.cut()
+        remove_orphans(lab.client)
+    assert not tags(lab)
