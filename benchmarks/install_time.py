@@ -46,7 +46,7 @@ def measure_install(way: str, scene: Scene, target: Target) -> InstallTime:
 def render_target(scene: Scene, target: Target) -> Path:
     """Return the build context that imgbuild renders for a cell."""
     rendered = scene.home / "rendered"
-    scene.run(*scene.imgbuild, "render", "--all", "--out", rendered)
+    scene.run(*scene.imgbuild, "render", "--out", rendered)
     return rendered / target.folder.name
 
 
