@@ -20,6 +20,7 @@ from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import GRPCError
+from grpclib.health.service import Health
 from grpclib.protocol import H2Protocol
 from h2.config import H2Configuration
 
@@ -93,6 +94,8 @@ class Session:
 
         refuse = unary(_refuse, pb.CredentialsRequest, pb.CredentialsResponse)
         return {
+            # Asked every few seconds: a session that does not answer twice is given up, and its secrets with it.
+            **Health().__mapping__(),
             _SECRETS + "GetSecret": unary(self._get_secret, pb.GetSecretRequest, pb.GetSecretResponse),
             _AUTH + "Credentials": unary(self._get_credentials, pb.CredentialsRequest, pb.CredentialsResponse),
             # Unimplemented here, the engine fetches tokens itself with the credentials above.

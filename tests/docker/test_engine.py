@@ -130,3 +130,13 @@ def test_same_steps_without_cache_are_the_same_image(engine: Engine) -> None:
     assert not cached_one
     assert not cached_two
     assert one == two
+
+
+def test_secret_is_there_for_a_step_that_comes_late(engine: Engine) -> None:
+    """Engines give up a session that does not answer their health checks, after ten seconds or so."""
+    mount = "--mount=type=secret,id=host,target=/secret,required=true"
+    text = f"FROM {IMAGE}\nRUN echo {random.random()} && sleep 20\nRUN {mount} grep -qx late /secret\n"
+    context = Context(files=(ContextFile(path="Dockerfile", data=text.encode()),))
+    secrets = {"host": b"late\n"}
+    *_, last = engine.build(context, secrets=secrets, credentials=engine.credentials, build_args={})
+    assert isinstance(last, Built)

@@ -14,6 +14,8 @@ import pytest
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from builder.errors import EngineError
 from builder.proto import buildkit_pb2 as pb
@@ -139,6 +141,16 @@ def test_secret_of_the_largest_size_goes_through(listen: Callable[..., Engine]) 
 def test_larger_secret_is_refused_before_the_build() -> None:
     with pytest.raises(EngineError, match="takes at most"):
         Session(None, secrets={"host": b"x" * (SECRET_LIMIT + 1)}, credentials=lambda _: None)
+
+
+async def check_health(channel: Channel) -> Any:
+    return (await HealthStub(channel).Check(HealthCheckRequest())).status
+
+
+def test_health_checks_are_answered_without_which_an_engine_gives_a_session_up(
+    listen: Callable[..., Engine],
+) -> None:
+    assert answered(listen(ask=check_health)) == HealthCheckResponse.SERVING
 
 
 def test_unknown_secret_is_not_found(listen: Callable[..., Engine]) -> None:
