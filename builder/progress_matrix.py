@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from builder.board import CellState, RunningStep
+    from builder.summary import Summary
     from builder.work import CellEvent, CellWork, State
 
 _BAR = 30
@@ -53,6 +54,12 @@ class MatrixDisplay(RichDisplay):
         self._board = None
         super().stop()
 
+    def summary(self, summary: Summary) -> None:
+        """Say how all cells ended, in the place of the live block."""
+        self._board = None
+        self.refresh()
+        super().summary(summary)
+
     def event(self, name: str, event: CellEvent) -> None:
         """Take in what happened to a cell."""
         if not self._board:
@@ -65,18 +72,17 @@ class MatrixDisplay(RichDisplay):
                 if event.text not in self._warned:
                     self._warned.add(event.text)
                     super().event(name, event)
-            case Step() if event.completed and not event.cached and event.digest in self._board.steps:
-                self._tell_step(self._board.steps[event.digest], event)
+            case Step() if event.completed and not event.cached and not event.error:
+                running = self._board.steps.get(event.digest)
+                if running and running.layer:
+                    self._tell_step(running, event)
             case Ended():
                 self._tell_end(name, event)
         self._board.take(name, event)
 
     def _tell_step(self, running: RunningStep, step: Step) -> None:
-        if not running.layer and not step.error:
-            return
-        sign, style = ("✗ ", "red") if step.error else ("✓ ", "green")
         when = format_seconds((step.completed or 0) - (step.started or step.completed or 0))
-        line = Text.assemble((sign, style), running.title, (f"  {when}  {', '.join(running.cells)}", "dim"))
+        line = Text.assemble(("✓ ", "green"), running.title, (f"  {when}  {', '.join(running.cells)}", "dim"))
         self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _tell_end(self, name: str, ended: Ended) -> None:
@@ -89,8 +95,9 @@ class MatrixDisplay(RichDisplay):
         if not self._board:
             return Group(*self._draw_stage())
         cells = Table.grid(padding=(0, 2))
-        for number in range(5):
-            cells.add_column(no_wrap=True, overflow="ellipsis", justify="right" if number == 4 else "left")
+        for _ in range(4):
+            cells.add_column(no_wrap=True)
+        cells.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for cell in self._board.running:
             cells.add_row(*self._draw_cell(self._board, cell))
         shared = [(digest, step) for digest, step in self._board.steps.items() if len(step.cells) > 1]
@@ -105,10 +112,10 @@ class MatrixDisplay(RichDisplay):
         seconds = time.monotonic() - (cell.began or time.monotonic())
         return (
             Text.assemble(("… ", "cyan"), (cell.work.cell, "bold")),
-            Text(now),
+            Text(format_seconds(seconds), style="dim", justify="right"),
             Text(f"{len(cell.layers)} of {len(cell.work.layers)} layers", style="dim"),
             Text(f"{format_bytes(cell.done)} of {format_bytes(cell.work.size)}", style="cyan"),
-            Text(format_seconds(seconds), style="dim"),
+            Text(now),
         )
 
     def _draw_shared(self, running: RunningStep) -> Text:
