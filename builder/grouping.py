@@ -33,7 +33,7 @@ _SPARE, _PRICE, _FEW = 4, 1.001, 200
 are not too many to try it."""
 
 _LATER = 0.02
-"""What a byte costs that has to wait for Python because of its company: chains part at Python, so engines store it more
+"""What a byte costs that waits for Python because of its company: chains part at Python, so that engines store it more
 often, while registries do not mind."""
 
 _FRONT = frozenset({Need.NONE, Need.RUNTIME})

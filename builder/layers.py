@@ -1,67 +1,66 @@
-"""Which package goes into which layer: what no Python version touches first, then Python and the rest.
-
-Pure: packages in, layers out. Two cells that share the first layer's packages get the same first layer.
-"""
+"""A layer: artifacts that one step installs, and where they come in the chain of a cell."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from builder.artifacts import Kind, Need, sum_sizes
+
 if TYPE_CHECKING:
-    from builder.lock import CondaPackage, Environment, PipPackage
+    from collections.abc import Iterable
+
+    from builder.artifacts import Artifact
+
+_ID_LENGTH = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One install step. Conda packages stand in the order of installation, dependencies first."""
+    """One install step on top of a base. Its `id` follows from what it installs and replaces: equal layers are one.
 
-    name: str
-    title: str
-    conda: tuple[CondaPackage, ...]
-    pip: tuple[PipPackage, ...] = ()
+    `replaced` are the keys of artifacts in layers below it that give way to newer versions in this one.
+    """
+
+    base: str
+    artifacts: tuple[Artifact, ...]
+    size: int
+    replaced: tuple[str, ...] = ()
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        lines = [self.base, *(artifact.key for artifact in self.artifacts), *(f"-{key}" for key in self.replaced)]
+        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        object.__setattr__(self, "id", digest[:_ID_LENGTH])
+
+    @cached_property
+    def has_python(self) -> bool:
+        """Whether it brings Python itself."""
+        return any(artifact.need is Need.PYTHON for artifact in self.artifacts)
+
+    @cached_property
+    def is_runtime(self) -> bool:
+        """Whether it brings what Python needs to run."""
+        return any(artifact.need is Need.RUNTIME for artifact in self.artifacts)
+
+    @cached_property
+    def needs_python(self) -> bool:
+        """Whether something in it is installed with the help of Python."""
+        return any(artifact.need is Need.PYTHON_NEEDED for artifact in self.artifacts)
+
+    def has_any(self, keys: Iterable[str]) -> bool:
+        """Whether one of its artifacts has one of these keys."""
+        return not {artifact.key for artifact in self.artifacts}.isdisjoint(keys)
 
     @property
-    def size(self) -> int:
-        """Bytes of the packages as they are downloaded; wheels of unknown size count nothing."""
-        return sum(package.size for package in self.conda) + sum(package.size or 0 for package in self.pip)
+    def packages(self) -> tuple[Artifact, ...]:
+        """The artifacts that a person counts: links are part of the wheels that they lead to."""
+        return tuple(artifact for artifact in self.artifacts if artifact.kind is not Kind.LINK)
 
 
-def plan_layers(environment: Environment) -> tuple[Layer, ...]:
-    """Return the layers of one cell: every package of the environment is in exactly one of them."""
-    ordered = sort_by_dependency(environment.conda)
-    # A metapackage may pin a build for one Python without naming Python: so dependents of what needs it need it too.
-    needy: set[str] = set()
-    for package in ordered:
-        if package.needs_python or not needy.isdisjoint(package.needs):
-            needy.add(package.name)
-    native = tuple(package for package in ordered if package.name not in needy)
-    rest = tuple(package for package in ordered if package.name in needy)
-    layers = (
-        Layer(name="native", title="libraries that are the same for every Python", conda=native),
-        Layer(name="python", title="Python and what is built for it", conda=rest, pip=environment.pip),
-    )
-    return tuple(layer for layer in layers if layer.conda or layer.pip)
-
-
-def sort_by_dependency(packages: tuple[CondaPackage, ...]) -> tuple[CondaPackage, ...]:
-    """Return the packages with dependencies before dependents, by name where there is a choice.
-
-    Conda's metadata has cycles (python asks for pip, pip for python): the edge that closes one is dropped.
-    """
-    by_name = {package.name: package for package in sorted(packages, key=lambda package: package.name)}
-    ordered: dict[str, CondaPackage] = {}
-    entered: set[str] = set()
-
-    def visit(name: str) -> None:
-        if name not in by_name or name in entered:
-            return
-        entered.add(name)
-        for needed in sorted(by_name[name].needs):
-            if (name, needed) != ("python", "pip"):
-                visit(needed)
-        ordered[name] = by_name[name]
-
-    for name in by_name:
-        visit(name)
-    return tuple(ordered.values())
+def make_layer(base: str, artifacts: Iterable[Artifact], unknown: int, replaced: Iterable[str] = ()) -> Layer:
+    """Return a layer; `unknown` is the bytes that count for an artifact of unknown size."""
+    found = tuple(sorted(artifacts, key=lambda artifact: artifact.key))
+    return Layer(base=base, artifacts=found, size=sum_sizes(found, unknown), replaced=tuple(sorted(replaced)))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from builder.layer import Layer
+    from builder.layers import Layer
 
 _CANDIDATES = 24
 """How many layers are weighed at each node: those whose sharing saves most."""
@@ -92,5 +92,7 @@ def _allow(here: Mapping[Layer, int]) -> Iterator[tuple[Layer, int]]:
             mask &= ~runtime
         elif layer.needs_python:
             mask &= ~(runtime | python)
+        if layer.replaced:
+            mask &= ~reduce(or_, (below for other, below in here.items() if other.has_any(layer.replaced)), 0)
         if mask:
             yield layer, mask

@@ -12,10 +12,10 @@ from builder.checks import describe_cell, digest_checks, require_pass, run_check
 from builder.errors import BuildError, Cancelled, CheckError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
-from builder.layers import plan_layers
 from builder.progress_text import headline, shorten, tail
-from builder.render import PREFIX, load_templates, render_context
+from builder.render import load_templates, render_context
 from builder.schedule import Outcome, order_cells, run_tasks, sort_named
+from builder.steps import PREFIX
 from builder.work import CellWork, Ended, LayerWork, Phase
 
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from builder.context import Context
     from builder.engine import Engine
     from builder.inputs import Job
-    from builder.lock import Environment
+    from builder.locked import LockedCell
     from builder.progress import Progress
     from builder.project import Project
     from builder.sources import Sources
     from builder.work import State
-
 
 _WORDS = 200
 """How many pieces of a step's output are kept for the case that it fails."""
@@ -51,24 +50,23 @@ def image_ref(job: Job) -> str:
     return f"{job.cell.image}:{job.cell.tag}"
 
 
-def render_cell(project: Project, job: Job, environment: Environment) -> Context:
+def render_cell(project: Project, locked: LockedCell) -> Context:
     """Return the build context of a locked cell."""
-    templates = load_templates(project.root)
-    return render_context(job.cell, job.definition, job.base, environment, templates=templates, checks=digest_checks())
+    return render_context(locked, templates=load_templates(project.root), checks=digest_checks())
 
 
-def describe_work(job: Job, environment: Environment) -> CellWork:
+def describe_work(locked: LockedCell) -> CellWork:
     """Return what a locked cell has to install, layer by layer."""
-    layers = plan_layers(environment)
+    titles = locked.titles
     return CellWork(
-        cell=job.cell.id,
-        layers=tuple(LayerWork(id=layer.name, title=layer.title, size=layer.size) for layer in layers),
+        cell=locked.id,
+        layers=tuple(LayerWork(id=it.id, title=titles[it.id], size=it.size) for it in locked.layers),
     )
 
 
 def build_cells(
     project: Project,
-    locked: Sequence[tuple[Job, Environment]],
+    cells: Sequence[LockedCell],
     *,
     engine: Engine,
     sources: Sources,
@@ -86,10 +84,10 @@ def build_cells(
         cancelled.set()
         engine.cancel()
 
-    works = {describe_work(job, environment): (job, environment) for job, environment in locked}
+    works = {describe_work(locked): locked for locked in cells}
     progress.plan(tuple(works))
     build = partial(build_cell, project, engine=engine, sources=sources, progress=progress, cancelled=cancelled)
-    tasks = {work.cell: partial(build, *works[work]) for work in order_cells(tuple(works))}
+    tasks = {work.cell: partial(build, works[work]) for work in order_cells(tuple(works))}
 
     def tell() -> Iterator[tuple[str, Ended]]:
         for outcome in run_tasks(tasks, workers=workers, cancel=cancel):
@@ -102,8 +100,7 @@ def build_cells(
 
 def build_cell(
     project: Project,
-    job: Job,
-    environment: Environment,
+    locked: LockedCell,
     *,
     engine: Engine,
     sources: Sources,
@@ -116,10 +113,11 @@ def build_cell(
     build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
     moved then.
     """
+    job, environment = locked.job, locked.environment
     ref = image_ref(job)
     base = sources.base_ref(job.base.key)
     events = engine.build(
-        render_cell(project, job, environment),
+        render_cell(project, locked),
         secrets={SECRET: render_settings(sources, environment)},
         credentials=engine.credentials,
         build_args={"BASE": base} if base else {},

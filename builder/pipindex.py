@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from builder.hostconfig import Login
     from builder.sources import Sources
-
 
 
 def canonical_url(url: str, sources: Sources) -> str:

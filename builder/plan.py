@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.artifacts import Artifact, Kind, assume_size, sum_sizes
 from builder.grouping import group_artifacts
-from builder.layer import Layer, make_layer
+from builder.layers import Layer, make_layer
 from builder.ordering import measure_tree, order_layers
 from builder.updating import update_layers
 
@@ -112,9 +112,9 @@ class Plan:
         """What a later plan starts from."""
         return Published(budget=self.budget, chains={cell.id: cell.layers for cell in self.cells})
 
-    def find(self, cell: str) -> PlannedCell | None:
-        """Return the cell of this name."""
-        return next((found for found in self.cells if found.id == cell), None)
+    def layers_of(self, cell: str) -> tuple[Layer, ...]:
+        """Return the layers of a cell that the plan has."""
+        return next(found.layers for found in self.cells if found.id == cell)
 
 
 def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: Published | None = None) -> Plan:

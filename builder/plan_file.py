@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from builder.artifacts import Artifact, Kind, Need
 from builder.errors import LockError
 from builder.files import write_whole
-from builder.layer import Layer
+from builder.layers import Layer
 from builder.plan import Published
 from builder.titles import title_layers
 

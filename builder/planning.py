@@ -6,18 +6,22 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from builder.artifacts import list_artifacts
-from builder.locking import read_locks
+from builder.locked import LockedCell
+from builder.locking import find_environments, make_job, read_locks
 from builder.matrix import expand_cells
 from builder.plan import BUDGET, Content, Plan, plan_cells
 from builder.plan_file import FILE_NAME, read_plan, write_plan
+from builder.titles import title_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from builder.definition import Base
     from builder.lock import Environment
     from builder.locking import Locks
     from builder.matrix import Cell
+    from builder.plan import Published
     from builder.project import Project
 
 
@@ -31,18 +35,25 @@ def plan_project(project: Project, *, budget: int | None = None, fresh: bool = F
 
     Raises LockError for a lock or a plan that cannot be read.
     """
-    previous = read_plan(plan_path(project))
-    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
-    contents = _read_contents(project, cells, read_locks(project, cells))
-    wanted = budget or (previous.budget if previous else BUDGET)
-    return plan_cells(contents, budget=wanted, previous=None if fresh else previous)
+    return _plan(project, read_plan(plan_path(project)), budget=budget, fresh=fresh)
 
 
-def save_plan(project: Project) -> Plan:
+def keep_plan(project: Project) -> Plan:
     """Bring the plan on disk up to the locks, and return it. Raises LockError."""
-    plan = plan_project(project)
-    write_plan(plan, plan_path(project))
+    previous = read_plan(plan_path(project))
+    plan = _plan(project, previous)
+    if plan.published != previous:
+        write_plan(plan, plan_path(project))
     return plan
+
+
+def lay_out(project: Project, cells: Sequence[Cell], locks: Locks, plan: Plan) -> tuple[LockedCell, ...]:
+    """Return what each cell installs, layer by layer. Raises LockError for the first that is missing or stale."""
+    titles = title_layers(plan)
+    return tuple(
+        LockedCell(job=make_job(project, cell), environment=environment, layers=plan.layers_of(cell.id), titles=titles)
+        for cell, environment in zip(cells, find_environments(project, cells, locks), strict=True)
+    )
 
 
 def plan_environments(locks: Mapping[Path, Iterable[Environment]], *, budget: int | None = None) -> Plan:
@@ -63,17 +74,24 @@ def plan_environments(locks: Mapping[Path, Iterable[Environment]], *, budget: in
     return plan_cells(contents, budget=budget or BUDGET)
 
 
-def _read_contents(project: Project, cells: Iterable[Cell], locks: Locks) -> Iterator[Content]:
-    for cell in cells:
-        environment = locks[cell.image].find(cell.environment)
-        if environment is None:
-            continue
-        base = project.base(cell.image)
-        index = cell.build.wheel_index or "" if cell.build else ""
-        axes = (("image", cell.image), ("python", str(cell.python)), ("cuda", str(cell.cuda or "cpu")))
-        yield Content(
-            id=cell.id,
-            base=base.key,
-            artifacts=frozenset(list_artifacts(environment, neutral=base.installer == "rattler", index=index)),
-            axes=axes,
-        )
+def make_content(cell: Cell, base: Base, environment: Environment) -> Content:
+    """Return what a locked cell has to install on its base."""
+    index = (cell.build.wheel_index if cell.build else None) or ""
+    return Content(
+        id=cell.id,
+        base=base.key,
+        artifacts=frozenset(list_artifacts(environment, neutral=base.installer == "rattler", index=index)),
+        axes=(("image", cell.image), ("python", str(cell.python)), ("cuda", str(cell.cuda or "cpu"))),
+    )
+
+
+def _plan(project: Project, previous: Published | None, *, budget: int | None = None, fresh: bool = False) -> Plan:
+    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
+    locks = read_locks(project, cells)
+    contents = [
+        make_content(cell, project.base(cell.image), environment)
+        for cell in cells
+        if (environment := locks[cell.image].find(cell.environment))
+    ]
+    wanted = budget or (previous.budget if previous else BUDGET)
+    return plan_cells(contents, budget=wanted, previous=None if fresh else previous)

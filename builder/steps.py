@@ -9,7 +9,7 @@ from builder.artifacts import Kind, Need
 from builder.channels import TORCH_WHEELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from builder.artifacts import Artifact
     from builder.definition import Base
@@ -40,13 +40,13 @@ def make_step(layer: Layer, base: Base) -> Step:
         "neutral.txt": _pip_list(_pick(layer, Kind.NEUTRAL)),
         "conda.txt": _conda_list(sort_by_dependency(_pick(layer, Kind.CONDA))),
         "pip.txt": _pip_list(_pick(layer, Kind.WHEEL)),
-        "links.txt": "".join(f"{link.name}\n" for link in _pick(layer, Kind.LINK)).encode(),
+        "links.txt": "".join(f"{link.name}=={link.version}\n" for link in _pick(layer, Kind.LINK)).encode(),
     }
     present = {name: data for name, data in lists.items() if data}
     return Step(
         folder=f"layers/{layer.id}",
         lists=tuple(present.items()),
-        mounts=tuple(_list_mounts(base, set(present))),
+        mounts=tuple(_list_mounts(base)),
         commands=tuple(_list_commands(base, set(present))),
     )
 
@@ -96,41 +96,37 @@ def _pip_list(wheels: list[Artifact]) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
-def _list_mounts(base: Base, lists: set[str]) -> Iterator[str]:
-    conda = f"type=cache,id=imgbuild-conda-{base.key},target={base.pkgs_dir}"
+def _list_mounts(base: Base) -> Iterator[str]:
+    yield "type=cache,id=imgbuild-cache,target=/cache,sharing=shared"
     match base.installer:
         case "rattler":
             yield "type=bind,from=installer,source=/installer,target=/installer"
-            yield f"{conda},sharing=shared"
-            yield "type=cache,id=imgbuild-uv,target=/root/.cache/uv,sharing=shared"
         case "conda":
             # Conda's package cache is for one process at a time.
-            yield f"{conda},sharing=locked"
-            if "pip.txt" in lists:
-                yield "type=cache,id=imgbuild-pip,target=/root/.cache/pip,sharing=shared"
-    yield "type=cache,id=imgbuild-bytecode,target=/var/cache/imgbuild,sharing=shared"
+            yield f"type=cache,id=imgbuild-conda-{base.key},target={base.pkgs_dir},sharing=locked"
 
 
 def _list_commands(base: Base, lists: set[str]) -> Iterator[str]:
-    yield ". /host/settings"
+    yield ". /host/begin"
     match base.installer:
         case "rattler":
             yield from _list_fast_commands(base, lists)
         case "conda":
             yield from _list_own_commands(base, lists)
-    yield f"sh /host/finish {PREFIX} {base.pkgs_dir}"
+    yield f"sh /host/end {PREFIX} {base.pkgs_dir}"
 
 
 def _list_fast_commands(base: Base, lists: set[str]) -> Iterator[str]:
-    wheels = "--no-deps --require-hashes"
+    uv = "uv pip install --quiet --no-deps --require-hashes"
     if "neutral.txt" in lists:
-        yield f'uv pip install --target {NEUTRAL} {wheels} --requirement "$(mirrored /build/neutral.txt)"'
+        yield f'{uv} --target {NEUTRAL} --python {base.python} --requirement "$(mirrored /build/neutral.txt)"'
     if "conda.txt" in lists:
-        yield f'{base.python} /host/install.py {PREFIX} "$(mirrored /build/conda.txt)" {base.pkgs_dir}'
+        run = f"PYTHONPATH=/installer {base.python} /host/install.py"
+        yield f'{run} {PREFIX} "$(mirrored /build/conda.txt)" /cache/rattler'
     if "pip.txt" in lists:
-        yield f'uv pip install --python {PREFIX}/bin/python {wheels} --requirement "$(mirrored /build/pip.txt)"'
+        yield f'{uv} --python {PREFIX}/bin/python --requirement "$(mirrored /build/pip.txt)"'
     if "links.txt" in lists:
-        yield f"sh /host/link {PREFIX} {NEUTRAL} /build/links.txt"
+        yield f"{PREFIX}/bin/python /host/neutral.py {PREFIX} /build/links.txt"
 
 
 def _list_own_commands(base: Base, lists: set[str]) -> Iterator[str]:
@@ -141,7 +137,7 @@ def _list_own_commands(base: Base, lists: set[str]) -> Iterator[str]:
         yield f"{base.conda} {arguments}"
     if "pip.txt" in lists:
         yield (
-            f"{PREFIX}/bin/python -m pip install --quiet --no-compile --root-user-action=ignore --no-deps "
+            f"{PREFIX}/bin/python -m pip install --quiet --no-deps "
             '--require-hashes --requirement "$(mirrored /build/pip.txt)"'
         )
     if "conda.txt" in lists:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from builder.layer import Layer
+    from builder.layers import Layer
     from builder.plan import Plan, PlannedCell
 
 _NAMED = 3

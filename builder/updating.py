@@ -7,11 +7,12 @@ layer above it installs. The replaced files are dead weight: where they are heav
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from builder.artifacts import Need, sum_sizes
 from builder.grouping import group_artifacts, weigh_heavy
-from builder.layer import Layer, make_layer
+from builder.layers import Layer, make_layer
 from builder.ordering import order_layers
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def update_layers(
 
 
 def _keep(chain: Chain, base: str, artifacts: frozenset[Artifact], unknown: int) -> _Start:
-    """Return the layers of a cell that stay: nothing unwanted in them, and little that is replaced."""
+    """Return the layers of a cell that stay: nothing unwanted in them, and little that is replaced.
+
+    Above the first that does not stay, the chain is another anyway, and the others find their places anew.
+    """
     wanted = {artifact.slot: artifact for artifact in artifacts}
     allowed = weigh_heavy(sum_sizes(artifacts, unknown))
     stays = [layer for layer in chain if layer.base == base and all(it.slot in wanted for it in layer.artifacts)]
@@ -77,7 +81,8 @@ def _keep(chain: Chain, base: str, artifacts: frozenset[Artifact], unknown: int)
             layer.id: sum_sizes((it for it in layer.artifacts if wanted[it.slot] != it), unknown) for layer in stays
         }
         if sum(dead.values()) <= allowed:
-            return _Start(chain=tuple(stays))
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(chain, stays, strict=False)))
+            return _Start(chain=tuple(stays[:same]), loose=tuple(stays[same:]))
         stays.remove(max(stays, key=lambda layer: (dead[layer.id], layer.id)))
 
 

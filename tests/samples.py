@@ -11,7 +11,11 @@ from packaging.version import Version
 from builder.definition import Base, Definition
 from builder.inputs import Job
 from builder.lock import CondaPackage, Environment, PipPackage
+from builder.locked import LockedCell
 from builder.matrix import select_cells
+from builder.plan import plan_cells
+from builder.planning import make_content
+from builder.titles import title_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,3 +103,13 @@ def pick_cell(definition: Definition, python: str = "3.10", cuda: str = "11.8") 
 def make_job(python: str = "3.10", cuda: str = "11.8", **more: Any) -> Job:
     definition = make_definition(**more)
     return Job(cell=pick_cell(definition, python, cuda), definition=definition, base=BASE)
+
+
+def make_locked(*cells: tuple[Job, Environment]) -> tuple[LockedCell, ...]:
+    """Return locked cells that are planned together."""
+    plan = plan_cells(make_content(job.cell, job.base, environment) for job, environment in cells)
+    titles = title_layers(plan)
+    return tuple(
+        LockedCell(job=job, environment=environment, layers=plan.layers_of(job.cell.id), titles=titles)
+        for job, environment in cells
+    )

@@ -58,8 +58,9 @@ def build(
     that of the first failure in the order of the matrix. A lost engine (7) or an interruption (130) stops all.
     """
     from builder.engine import Engine
-    from builder.locking import find_environments, find_stale, make_job, read_locks
+    from builder.locking import find_environments, find_stale, read_locks
     from builder.pipeline import build_cells
+    from builder.planning import keep_plan, lay_out, plan_project
     from builder.progress import choose_progress
     from builder.schedule import count_workers
     from builder.sources import find_sources
@@ -78,14 +79,13 @@ def build(
         if stale:
             _solve(project, stale, locks, found, drawn)
             locks = read_locks(project, cells)
-        environments = find_environments(project, cells, locks)
-        jobs = [make_job(project, cell) for cell in cells]
+        plan = plan_project(project) if locked else keep_plan(project)
         began = time.monotonic()
         ended = tuple(
             _print_refs(
                 build_cells(
                     project,
-                    tuple(zip(jobs, environments, strict=True)),
+                    lay_out(project, cells, locks, plan),
                     engine=engine,
                     sources=found,
                     progress=drawn,

@@ -49,6 +49,7 @@ def lock(
 ) -> None:
     """Solve the packages of every cell and write imgbuild.lock beside each definition."""
     from builder.locking import check_locks, drop_orphans, find_stale, make_job, read_locks, solve_locks
+    from builder.planning import keep_plan
 
     if check and upgrade:
         raise click.UsageError("--check changes nothing, so it does not go with --upgrade")
@@ -63,6 +64,7 @@ def lock(
     stale = find_stale(project, cells, locks)
     jobs = [make_job(project, cell) for cell in cells] if upgrade else [item.job for item in stale]
     if not jobs:
+        keep_plan(project)
         click.echo("every lock is up to date", err=True)
         return
     from builder.progress import choose_progress
@@ -73,6 +75,7 @@ def lock(
     with redacted(found), choose_progress(progress, found.redact) as drawn:
         say_local_indexes(found, drawn)
         solve_locks(project, jobs, locks, sources=found, upgrade=choice, report=drawn.stage, warn=drawn.note)
+        keep_plan(project)
         drawn.done(f"locked {len(jobs)} {'cell' if len(jobs) == 1 else 'cells'}")
 
 

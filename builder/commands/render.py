@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 def render(folder: Path | None, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], out: Path) -> None:
     """Write the Dockerfile and context of each locked cell to OUT/CELL; `docker build` takes them as they are."""
     from builder.context import write_context
-    from builder.locking import find_environments, make_job, read_locks
+    from builder.locking import find_environments, read_locks
     from builder.pipeline import render_cell
+    from builder.planning import lay_out, plan_project
 
     project = open_project(folder)
     cells = choose_cells(project, images, python, cuda)
-    environments = find_environments(project, cells, read_locks(project, cells))
-    for cell, environment in zip(cells, environments, strict=True):
-        write_context(render_cell(project, make_job(project, cell), environment), out / cell.id)
-        click.echo(out / cell.id)
+    locks = read_locks(project, cells)
+    find_environments(project, cells, locks)
+    for locked in lay_out(project, cells, locks, plan_project(project)):
+        write_context(render_cell(project, locked), out / locked.id)
+        click.echo(out / locked.id)

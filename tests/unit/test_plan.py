@@ -90,7 +90,13 @@ def test_plan_does_not_depend_on_the_order_of_the_cells(
 
 @given(matrices(), matrices(), st.integers(1, 8))
 def test_update_from_any_plan_is_sound(old: list[Content], new: list[Content], budget: int) -> None:
-    require_sound(plan_cells(new, budget=budget, previous=plan_cells(old, budget=budget).published), limit=budget + 4)
+    plan = plan_cells(new, budget=budget, previous=plan_cells(old, budget=budget).published)
+    require_sound(plan, limit=budget + 4)
+    for cell in plan.cells:
+        below = False
+        for layer in cell.layers:
+            below |= layer.has_python
+            assert below or not layer.needs_python, "what needs Python came before any Python"
 
 
 @given(matrices(), st.integers(1, 8))
@@ -232,3 +238,13 @@ def test_large_matrix_is_planned_within_its_budget(seed: int) -> None:
     plan = plan_cells(cells, budget=10)
     require_sound(plan, limit=10)
     require_order(plan)
+
+
+def test_layers_above_one_that_is_given_up_find_their_places_anew() -> None:
+    cells = make_matrix()
+    extra = make_artifact("extra", need=Need.PYTHON_NEEDED, size=10)
+    before = plan_cells([replace(cell, artifacts=cell.artifacts | {extra}) for cell in cells], budget=4)
+    after = plan_cells(cells, budget=4, previous=before.published)
+    assert {layer.id for layer in after.layers} & {layer.id for layer in before.layers}
+    require_sound(after, limit=8)
+    require_order(after)

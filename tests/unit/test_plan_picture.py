@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -161,10 +162,12 @@ def test_text_in_the_page_is_text() -> None:
 
 def test_a_plan_is_drawn_as_it_is() -> None:
     plan = plan_environments(
-        [
-            make_environment("py310", conda=[*make_python("3.10.16"), make_conda("only-here", size=5_000_000)]),
-            make_environment("py311", conda=make_python("3.11.9")),
-        ]
+        {
+            Path("pixi.lock"): [
+                make_environment("py310", conda=[*make_python("3.10.16"), make_conda("only-here", size=5_000_000)]),
+                make_environment("py311", conda=make_python("3.11.9")),
+            ]
+        }
     )
     picture = picture_plan(plan)
     assert [row.cell for row in picture.rows] == ["py310", "py311"]

@@ -14,9 +14,11 @@ from builder.hostconfig import Login, PipConfig
 from builder.hostenv import render_settings
 from builder.render import digest_packages, load_templates, render_context
 from builder.sources import Sources
-from tests.samples import BASE, PROJECT, make_conda, make_environment, make_job, make_python, make_wheel
+from tests.samples import BASE, PROJECT, make_conda, make_environment, make_job, make_locked, make_python, make_wheel
 
 if TYPE_CHECKING:
+    import jinja2
+
     from builder.context import Context
     from builder.inputs import Job
     from builder.lock import Environment
@@ -25,8 +27,20 @@ TEMPLATES = load_templates(PROJECT)
 TORCH = make_wheel("torch", "2.7.1+cu118", folder="https://download-r2.pytorch.org/whl/cu118", size=900_000_000)
 
 
-def render(job: Job, environment: Environment, *, checks: str = "sha256:c") -> Context:
-    return render_context(job.cell, job.definition, job.base, environment, templates=TEMPLATES, checks=checks)
+def render(
+    job: Job, environment: Environment, *, checks: str = "sha256:c", templates: jinja2.Environment = TEMPLATES
+) -> Context:
+    """Render a cell that is planned together with its sister of the other Python."""
+    locked, _ = make_locked((job, environment), make_sister(job))
+    return render_context(locked, templates=templates, checks=checks)
+
+
+def make_sister(job: Job) -> tuple[Job, Environment]:
+    other = "3.11" if str(job.cell.python) == "3.10" else "3.10"
+    sister = make_job(other, str(job.cell.cuda or "cpu"))
+    return replace(sister, base=job.base), make_environment(
+        conda=make_python({"3.10": "3.10.16", "3.11": "3.11.9"}[other])
+    )
 
 
 def files(context: Context) -> dict[str, str]:
@@ -44,15 +58,17 @@ def runs(dockerfile: str) -> list[str]:
     return re.findall(r"^RUN (?:.*\\\n)*.*$", dockerfile, re.M)
 
 
-def test_context_has_one_list_per_layer_and_installer() -> None:
-    assert set(render_sample()) == {
-        "Dockerfile",
-        "host/finish",
-        "host/settings",
-        "native/conda.txt",
-        "python/conda.txt",
-        "python/pip.txt",
-    }
+def lists(context: dict[str, str], name: str) -> list[str]:
+    """Return the package lists of one kind, in the order of the steps."""
+    folders = re.findall(r"source=(layers/[0-9a-f]{12}),", context["Dockerfile"])
+    return [context[f"{folder}/{name}"] for folder in folders if f"{folder}/{name}" in context]
+
+
+def test_context_has_the_lists_that_its_steps_mount() -> None:
+    context = render_sample()
+    folders = re.findall(r"source=(layers/[0-9a-f]{12}),", context["Dockerfile"])
+    assert {path.rpartition("/")[0] for path in context} == {"", "host", *folders}
+    assert [len(lists(context, name)) for name in ("conda.txt", "pip.txt")] == [2, 1]
 
 
 def test_same_cell_gives_the_same_bytes() -> None:
@@ -62,13 +78,13 @@ def test_same_cell_gives_the_same_bytes() -> None:
 
 def test_cells_that_differ_in_python_share_the_native_layer_byte_for_byte() -> None:
     one, other = render_sample("3.10"), render_sample("3.11")
-    shared = [run for run in runs(one["Dockerfile"]) if "source=native" in run]
-    assert len(shared) == 1
-    assert shared == [run for run in runs(other["Dockerfile"]) if "source=native" in run]
-    assert one["native/conda.txt"] == other["native/conda.txt"]
-    assert one["python/conda.txt"] != other["python/conda.txt"]
-    before = one["Dockerfile"].partition(shared[0])[0]
-    assert _instructions(before) == _instructions(other["Dockerfile"].partition(shared[0])[0])
+    prepare, native, python, *_ = runs(one["Dockerfile"])
+    assert runs(other["Dockerfile"])[:2] == [prepare, native]
+    assert python not in runs(other["Dockerfile"])
+    assert lists(one, "conda.txt")[0] == lists(other, "conda.txt")[0]
+    assert lists(one, "conda.txt")[1] != lists(other, "conda.txt")[1]
+    before = one["Dockerfile"].partition(native)[0]
+    assert _instructions(before) == _instructions(other["Dockerfile"].partition(native)[0])
 
 
 def _instructions(text: str) -> list[str]:
@@ -76,14 +92,13 @@ def _instructions(text: str) -> list[str]:
 
 
 def test_lists_are_explicit_hashed_and_dependencies_come_first() -> None:
-    listed = render_sample()["native/conda.txt"].splitlines()
     packages = {package.name: package for package in make_python("3.10.16")}
-    expected = [f"{packages[name].url}#sha256:{packages[name].sha256}" for name in ("libgcc", "libblas", "tzdata")]
-    assert listed == ["@EXPLICIT", *expected]
+    expected = [f"{packages[name].url}#sha256:{packages[name].sha256}" for name in ("libgcc", "tzdata", "libblas")]
+    assert lists(render_sample(), "conda.txt")[0].splitlines() == ["@EXPLICIT", *expected]
 
 
 def test_wheels_are_pinned_by_hash_and_torch_has_its_index() -> None:
-    assert render_sample()["python/pip.txt"].splitlines() == [
+    assert lists(render_sample(), "pip.txt")[0].splitlines() == [
         "--extra-index-url https://download.pytorch.org/whl/cu118",
         "--only-binary :all:",
         f"torch==2.7.1+cu118 --hash=sha256:{TORCH.sha256}",
@@ -92,28 +107,14 @@ def test_wheels_are_pinned_by_hash_and_torch_has_its_index() -> None:
 
 def test_wheels_without_torch_have_no_other_index() -> None:
     job = make_job("3.10", "cpu", torch=replace(make_job().definition.torch, wanted=False))
-    listed = files(render(job, make_environment(pip=[make_wheel("tqdm")])))["python/pip.txt"]
+    (listed,) = lists(files(render(job, make_environment(pip=[make_wheel("tqdm")]))), "pip.txt")
     assert "index-url" not in listed
-
-
-def test_caches_are_removed_in_the_layer_that_made_them() -> None:
-    for run in runs(render_sample()["Dockerfile"])[:2]:
-        assert "--mount=type=cache,id=imgbuild-conda-miniforge,target=/opt/conda/pkgs,sharing=locked" in run
-        assert run.splitlines()[-1].strip() == "&& sh /host/finish /opt/env /opt/conda/pkgs"
-        assert f"conda {BASE.clean}" in run
-
-
-def test_first_layer_creates_the_environment_and_the_next_installs_into_it() -> None:
-    native, python, *_ = runs(render_sample()["Dockerfile"])
-    assert "conda create --yes --quiet --prefix /opt/env" in native
-    assert "conda install --yes --quiet --prefix /opt/env" in python
-    assert "pip install" not in native
-    assert "--no-deps --require-hashes" in python
 
 
 def test_image_is_pinned_and_runs_as_an_ordinary_user() -> None:
     text = render_sample()["Dockerfile"]
-    assert f"ARG BASE={BASE.ref}@{BASE.digest}\nFROM ${{BASE}}\n" in text
+    assert f"ARG BASE={BASE.ref}@{BASE.digest}\n" in text
+    assert "\nFROM ${BASE}\n" in text
     assert text.index("\nUSER 1000:1000\n") > text.rindex("RUN ")
     assert "# syntax=" not in text
     unpinned = replace(make_job(), base=replace(BASE, digest=None))
@@ -129,9 +130,9 @@ def test_gpu_cells_alone_ask_for_the_gpu() -> None:
 
 def test_debian_packages_come_in_a_layer_of_their_own_before_conda() -> None:
     text = render_sample(apt=("git", "libgl1:amd64"))["Dockerfile"]
-    apt, native, *_ = runs(text)
+    _, apt, native, *_ = runs(text)
     assert "apt-get install --yes --no-install-recommends git libgl1:amd64 \\\n" in apt
-    assert "source=native" in native
+    assert "source=layers/" in native
     assert "apt-get" not in render_sample()["Dockerfile"]
 
 
@@ -205,11 +206,9 @@ def test_digest_of_packages_follows_their_content_alone() -> None:
 
 def test_templates_of_the_project_come_first(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
-    (tmp_path / "templates" / "Dockerfile.j2").write_text("FROM {{ base.image }}\n")
+    (tmp_path / "templates" / "Dockerfile.j2").write_text("FROM {{ image }}\n")
     job, environment = make_job(), make_environment()
-    context = render_context(
-        job.cell, job.definition, job.base, environment, templates=load_templates(tmp_path), checks=""
-    )
+    context = render(job, environment, templates=load_templates(tmp_path))
     assert files(context)["Dockerfile"] == f"FROM {BASE.ref}@{BASE.digest}\n"
     assert "mirrored" in files(context)["host/settings"]
 
@@ -222,7 +221,5 @@ def test_broken_template_is_told_without_a_traceback(text: str, tmp_path: Path) 
     (tmp_path / "templates" / "Dockerfile.j2").write_text(text)
     job = make_job()
     with pytest.raises(ImgbuildError, match="template") as caught:
-        render_context(
-            job.cell, job.definition, job.base, make_environment(), templates=load_templates(tmp_path), checks=""
-        )
+        render(job, make_environment(), templates=load_templates(tmp_path))
     assert caught.value.hint
