@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from builder.context import Context
     from builder.engine import Engine
     from builder.inputs import Job
+    from builder.lock import Environment
     from builder.locked import LockedCell
     from builder.progress import Progress
     from builder.project import Project
@@ -72,11 +73,12 @@ def build_cells(
     sources: Sources,
     progress: Progress,
     workers: int,
+    registry: str | None = None,
 ) -> Iterator[Ended]:
     """Yield how each of some locked cells ended, in the order given, as soon as that can be told.
 
-    `workers` of them are built at once.
-    A cell that fails stops no other. A lost engine, SIGINT or SIGTERM stops all; no ref moves from then on.
+    `workers` of them are built at once, and pushed to a registry (`host/path`) if there is one. A cell that fails
+    stops no other. A lost engine, SIGINT or SIGTERM stops all; no ref moves from then on.
     """
     cancelled = threading.Event()
 
@@ -86,7 +88,15 @@ def build_cells(
 
     works = {describe_work(locked): locked for locked in cells}
     progress.plan(tuple(works))
-    build = partial(build_cell, project, engine=engine, sources=sources, progress=progress, cancelled=cancelled)
+    build = partial(
+        build_cell,
+        project,
+        engine=engine,
+        sources=sources,
+        progress=progress,
+        cancelled=cancelled,
+        registry=registry,
+    )
     tasks = {work.cell: partial(build, works[work]) for work in order_cells(tuple(works))}
 
     def tell() -> Iterator[tuple[str, Ended]]:
@@ -106,13 +116,33 @@ def build_cell(
     sources: Sources,
     progress: Progress,
     cancelled: threading.Event,
+    registry: str | None = None,
 ) -> Image:
-    """Build one locked cell, check the image, and let its ref name it. Threads may build several.
+    """Build one locked cell, check the image, let its ref name it, and push it. Threads may build several.
 
     The ref moves only after every check passed: an image that is found under its ref with the content that the
     build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
-    moved then.
+    moved then. Raises PushError when a registry does not take the image.
     """
+    image = _build_checked(project, locked, engine=engine, sources=sources, progress=progress, cancelled=cancelled)
+    if registry is None:
+        return image
+    progress.event(locked.id, Phase(text="pushing the image"))
+    ref = f"{registry}/{image.ref}"
+    for _ in engine.push(image.image_id, ref):
+        pass
+    return replace(image, ref=ref)
+
+
+def _build_checked(
+    project: Project,
+    locked: LockedCell,
+    *,
+    engine: Engine,
+    sources: Sources,
+    progress: Progress,
+    cancelled: threading.Event,
+) -> Image:
     job, environment = locked.job, locked.environment
     ref = image_ref(job)
     base = sources.base_ref(job.base.key)
@@ -120,7 +150,7 @@ def build_cell(
         render_cell(project, locked),
         secrets={SECRET: render_settings(sources, environment)},
         credentials=engine.credentials,
-        build_args={"BASE": base} if base else {},
+        build_args={"SOURCE_DATE_EPOCH": str(find_epoch(environment)), **({"BASE": base} if base else {})},
         network=sources.network,
     )
     image_id = _follow(job.cell.id, events, progress)
@@ -135,6 +165,14 @@ def build_cell(
         raise
     engine.tag(image_id, ref)
     return Image(ref=ref, image_id=image_id, fresh=True, verdicts=verdicts)
+
+
+def find_epoch(environment: Environment) -> int:
+    """Return when an image was created, in seconds since 1970: when its newest conda package was made.
+
+    Not when it was built, so that the same lock gives the same image. 1980 where no package tells.
+    """
+    return max((package.timestamp or 0 for package in environment.conda), default=0) // 1000 or 315_532_800
 
 
 def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Cells built at once.  [default: the cores, 2 to 4]",
 )
+@click.option(
+    "--push",
+    "registry",
+    metavar="REGISTRY",
+    help="Push each image that passed its checks, as REGISTRY/IMAGE:TAG; print these refs.",
+)
 @click.option("--locked", is_flag=True, help="Exit 5 instead of solving when a lock is missing or stale. For CI.")
 @click.pass_context
 def build(
@@ -48,6 +54,7 @@ def build(
     sources: str | None,
     progress: str,
     workers: int | None,
+    registry: str | None,
     *,
     everything: bool,
     locked: bool,
@@ -90,6 +97,7 @@ def build(
                     sources=found,
                     progress=drawn,
                     workers=workers or count_workers(),
+                    registry=registry,
                 )
             )
         )

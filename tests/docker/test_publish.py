@@ -1,0 +1,45 @@
+"""`imgbuild build --push`: what passed its checks is in the registry, each layer once, and nothing is sent twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.docker.test_push import registry  # noqa: F401 (a fixture)
+
+if TYPE_CHECKING:
+    from tests.docker.conftest import Lab
+    from tests.docker.test_push import Registry
+
+MATRIX = {"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"}
+
+
+def test_matrix_is_pushed_and_a_second_run_sends_nothing(any_lab: Lab, registry: Registry) -> None:  # noqa: F811
+    any_lab.define(matrix=MATRIX)
+    refs = [f"{registry.address}/team/{any_lab.name}:cpu-py{python}" for python in ("311", "313")]
+    done = any_lab.build("--jobs", "2", "--push", f"{registry.address}/team")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == refs
+    one, other = ([layer["digest"] for layer in registry.manifest(ref)[1]["layers"]] for ref in refs)
+    assert len(set(one) & set(other)) > 1, "the layers below Python are the same"
+    digests = [registry.manifest(ref)[0] for ref in refs]
+    registry.asked.clear()
+    again = any_lab.build("--push", f"{registry.address}/team")
+    assert again.returncode == 0, again.stderr
+    assert [registry.manifest(ref)[0] for ref in refs] == digests
+    assert not [ask for ask in registry.asked if ask[0] in ("POST", "PATCH")]
+
+
+def test_image_that_fails_its_checks_is_not_pushed(lab: Lab, registry: Registry) -> None:  # noqa: F811
+    lab.define()
+    lab.add_step("mkdir -p /root/.cache/pip && touch /root/.cache/pip/x")
+    done = lab.build("--push", registry.address)
+    assert done.returncode == 9, done.stderr
+    assert not registry.has(f"{registry.address}/{lab.ref}")
+
+
+def test_registry_that_cannot_be_reached_is_exit_code_10(lab: Lab) -> None:
+    lab.define()
+    done = lab.build("--push", "127.0.0.1:9")
+    assert done.returncode == 10, done.stderr
+    assert "Traceback" not in done.stderr
+    assert lab.client.images.get(lab.ref).id
