@@ -72,7 +72,7 @@ class Lab:
         shipped = Path(__file__).parents[2] / "templates" / "Dockerfile.j2"
         folder = self.root / "templates"
         folder.mkdir(exist_ok=True)
-        marker = "USER 0\n" if first else "WORKDIR /workspace\n"
+        marker = "\nFROM ${BASE}\nUSER 0\n" if first else "WORKDIR /workspace\n"
         text = shipped.read_text()
         assert text.count(marker) == 1
         (folder / "Dockerfile.j2").write_text(text.replace(marker, f"{marker}RUN {command}\n"))

@@ -119,7 +119,7 @@ def test_install_with_a_wrong_login_tells_neither_login_nor_mirror(lab: Lab, pip
     before = len(pip_index.server.asked)
     done = lab.build("--locked")
     assert done.returncode == BuildError.exit_code, done.stderr
-    assert f"No matching distribution found for {pip_index.wheel}" in done.stderr  # pip's words for a refused index
+    assert f"{pip_index.wheel} was not found in the package registry" in done.stderr  # uv's words for a refused index
     assert "Traceback" not in done.stderr, "pip asked for a login"
     sent = base64.b64encode(f"{USER}:{wrong}".encode()).decode()
     assert f"Basic {sent}" in [login for *_, login in pip_index.server.asked[before:]]
