@@ -7,12 +7,16 @@ import http.server
 import json
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
 
 from benchmarks import archives, copies
 from benchmarks.copies import BUMPED, PYTHONS, Copy, ReplicaCell, bump, plan_copies, write_files
@@ -133,12 +137,28 @@ def write_replica(folder: Path, cells: Iterable[ReplicaCell], locked: Iterable[C
     for package in set(locked):
         subdir, file = package.url.rsplit("/", 2)[1:]
         shutil.copyfile(kit / "channel" / "kit" / subdir / file, partial / "conda" / subdir / file)
+    copy_installer(partial / "simple")
     for project in (partial / "simple").iterdir():
         links = "\n".join(f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in sorted(project.iterdir()))
         (project / "index.html").write_text(f"<!DOCTYPE html>\n<html><body>\n{links}\n</body></html>\n")
     (partial / "hashes.json").write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     os.sync()
     partial.rename(folder)
+
+
+def copy_installer(index: Path) -> None:
+    """Put the wheels of the fast installer into the index, for there is no other while the benchmark runs."""
+    listed = Path(__file__).parents[1] / "templates" / "host" / "installer.txt"
+    options = ("--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--disable-pip-version-check")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", f"--requirement={listed}"],
+            check=True,
+        )
+        for wheel in Path(folder).iterdir():
+            project = index / canonicalize_name(wheel.name.split("-", 1)[0])
+            project.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(wheel, project / wheel.name)
 
 
 def hash_file(path: Path) -> dict[str, str]:

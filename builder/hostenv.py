@@ -98,7 +98,8 @@ def _pip_conf(sources: Sources) -> str:
         "find-links": pip.find_links,
         "trusted-host": insecure,
     }
-    rows = (f"{key} =\n    " + "\n    ".join(values) for key, values in lists.items() if values)
+    # One value stands in the line of its key: pip 20, as Debian has it, keeps a newline before it.
+    rows = (f"{key} = " + "\n    ".join(values) for key, values in lists.items() if values)
     return "[global]\n" + "\n".join(rows)
 
 
