@@ -22,8 +22,15 @@ _CANDIDATES = 24
 """How many layers are weighed at each node: those whose sharing saves most."""
 
 
+class OrderError(ValueError):
+    """Layers cannot be put in order: each would have to stand above the other."""
+
+
 def order_layers(cells: Sequence[Sequence[Layer]]) -> list[tuple[Layer, ...]]:
-    """Return the layers of each cell in the order of installation: what Python needs, Python, what needs Python."""
+    """Return the layers of each cell in the order of installation: what Python needs, Python, what needs Python.
+
+    What replaces something comes after what it replaces. Raises OrderError where both cannot be had.
+    """
     where: dict[str, int] = {}
     layers: dict[str, Layer] = {}
     for number, found in enumerate(cells):
@@ -71,6 +78,8 @@ def _choose(here: Mapping[Layer, int]) -> tuple[Layer, int]:
         for layer, mask in allowed.items():
             if mask == everyone:
                 return layer, mask
+    if not allowed:
+        raise OrderError("layers that have to stand below each other")
     ranked = sorted(allowed.items(), key=lambda item: -item[0].size * (item[1].bit_count() - 1))[:_CANDIDATES]
 
     def part(item: tuple[Layer, int]) -> tuple[int, int]:

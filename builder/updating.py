@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from builder.artifacts import Need, sum_sizes
 from builder.grouping import group_artifacts, weigh_heavy
 from builder.layers import Layer, make_layer
-from builder.ordering import order_layers
+from builder.ordering import OrderError, order_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,8 @@ def update_layers(
 ) -> dict[str, Chain] | None:
     """Return the layers of each cell, with as many of the previous ones as can stay.
 
-    `cells` has the base and the artifacts of each cell. None when a cell has no room left for a layer on top.
+    `cells` has the base and the artifacts of each cell. None when a cell has no room left for a layer on top, or its
+    published layers and what is new cannot be put in order.
     """
     starts = {
         name: _keep(previous[name], base, artifacts, unknown)
@@ -62,7 +63,10 @@ def update_layers(
         if any(found and room < 1 for found, room in zip(missing, rooms, strict=True)):
             return None
         added = _group_missing(base, missing, rooms, unknown)
-        loose = order_layers([starts[name].loose + found for name, found in zip(names, added, strict=True)])
+        try:
+            loose = order_layers([starts[name].loose + found for name, found in zip(names, added, strict=True)])
+        except OrderError:
+            return None
         chains |= {name: starts[name].chain + found for name, found in zip(names, loose, strict=True)}
     return chains
 

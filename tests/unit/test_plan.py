@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.artifacts import Artifact, Kind, Need
-from builder.plan import Content, Plan, plan_cells
+from builder.layers import make_layer
+from builder.plan import Content, Plan, Published, plan_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -248,3 +249,17 @@ def test_layers_above_one_that_is_given_up_find_their_places_anew() -> None:
     assert {layer.id for layer in after.layers} & {layer.id for layer in before.layers}
     require_sound(after, limit=8)
     require_order(after)
+
+
+def test_update_that_cannot_be_put_in_order_is_planned_anew() -> None:
+    """The old Python is in a layer that is given up, so what is above it would have to wait for what replaces it."""
+    python = [make_artifact("python", version, need=Need.PYTHON, size=1) for version in ("3.10", "3.11")]
+    tool = [make_artifact("tool", version, need=Need.PYTHON_NEEDED, size=1) for version in ("1", "2")]
+    gone = make_artifact("gone", size=1)
+    steps = [{python[0], gone}, {tool[0], make_artifact("lib", need=Need.NONE, size=9)}]
+    before = Content(id="c", base="b", artifacts=frozenset().union(*steps))
+    published = Published(budget=4, chains={"c": tuple(make_layer("b", artifacts, 0) for artifacts in steps)})
+    after = Content(id="c", base="b", artifacts=(before.artifacts - {python[0], tool[0], gone}) | {python[1], tool[1]})
+    plan = plan_cells([after], budget=4, previous=published)
+    require_sound(plan, limit=8)
+    require_order(plan)
