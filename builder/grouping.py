@@ -85,9 +85,9 @@ def _merge(cells: int, exact: Iterable[Group], budgets: Sequence[int]) -> _Plan:
     return plan
 
 
-def weigh_heavy(cell: int) -> float:
-    """Return the bytes from which on an artifact is heavy in a cell of so many bytes: dead, it would be noticed."""
-    return max(0.05 * cell, 25e6)
+def weigh_heavy(total: int) -> float:
+    """Return the bytes from which on dead weight would be noticed among so many: 5 %, and 25 MB."""
+    return max(0.05 * total, 25e6)
 
 
 def make_group(artifacts: Iterable[Artifact], cells: int, unknown: int) -> Group:

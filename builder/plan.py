@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from builder.artifacts import Artifact, Kind, assume_size, sum_sizes
-from builder.grouping import group_artifacts
+from builder.grouping import group_artifacts, weigh_heavy
 from builder.layers import Layer, make_layer
 from builder.ordering import measure_tree, order_layers
 from builder.updating import update_layers
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 BUDGET = 14
 """How many install layers an image has at most, unless told otherwise: at 14 a real 12-cell lock costs 1.0035 of its
 unique bytes (benchmarks/data/pixi-sample.json). overlayfs stops at 127 layers, base and all."""
-
-_WORTH = 1.05
-"""A previous plan is kept while it costs a registry at most this much of what a new one would."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +134,8 @@ def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: P
     if chains is None:
         return fresh
     kept = _assemble(ordered, budget, unknown, [chains[content.id] for content in ordered])
-    return kept if kept.registry_bytes <= _WORTH * fresh.registry_bytes else fresh
+    waste = kept.registry_bytes - fresh.registry_bytes
+    return kept if waste <= weigh_heavy(fresh.registry_bytes) else fresh
 
 
 def _assemble(contents: Sequence[Content], budget: int, unknown: int, chains: Sequence[tuple[Layer, ...]]) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builder import cli
 from tests.samples import digest
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 Serve = Callable[..., "Server"]
 """The fixture `serve`."""
+
+Run = Callable[..., tuple[int, str, str]]
+"""The fixtures `run` and `imgbuild`."""
 
 
 class Index:
@@ -117,3 +122,25 @@ def demo(bare_host: Path, index: Index, serve: Serve, tmp_path: Path, monkeypatc
     )
     made.offer("1.0")
     return made
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command line in this process: exit code, stdout, stderr."""
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["imgbuild", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def imgbuild(demo: Demo, run: Run) -> Run:
+    """Return a function that runs a command on the demo project."""
+    return lambda command, *arguments: run("--project", demo.root, command, *arguments)

@@ -3,44 +3,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import cli, errors
+from builder import errors
 from builder.lock import read_lock
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import Demo
-
-Run = Callable[..., tuple[int, str, str]]
+    from tests.unit.conftest import Demo, Run
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
 HEAVY = ("docker", "rattler", "jinja2", "pydantic", "testcontainers", "rich", "requests", "yaml")
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs the command line in this process: exit code, stdout, stderr."""
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["imgbuild", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        return (code, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def imgbuild(demo: Demo, run: Run) -> Run:
-    """Return a function that runs a command on the demo project."""
-    return lambda command, *arguments: run("--project", demo.root, command, *arguments)
 
 
 def spawn(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

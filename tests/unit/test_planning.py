@@ -1,0 +1,127 @@
+"""`imgbuild plan` and `imgbuild lock` on a project, and on the locks of other tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.conftest import Demo, Run
+
+LOCKS = Path(__file__).parent / "data" / "locks"
+
+
+@pytest.fixture
+def plan_file(demo: Demo) -> Path:
+    return demo.root / "images" / "imgbuild.plan"
+
+
+@pytest.fixture
+def lock(demo: Demo, imgbuild: Run) -> Callable[..., None]:
+    """Return a function that locks the demo."""
+
+    def call(*arguments: str) -> None:
+        code, _, said = imgbuild("lock", "--sources", demo.sources, *arguments)
+        assert code == 0, said
+
+    return call
+
+
+def test_lock_writes_the_plan_beside_the_images(lock: Callable[..., None], plan_file: Path) -> None:
+    lock()
+    data = json.loads(plan_file.read_text())
+    assert [cell["id"] for cell in data["cells"]] == ["demo-py3.10-cpu", "demo-py3.11-cpu"]
+    assert str(plan_file.parent) not in plan_file.read_text()
+    before = plan_file.stat().st_ino
+    lock()
+    assert plan_file.stat().st_ino == before
+
+
+def test_newer_package_is_a_layer_on_top_and_plan_says_what_it_costs(
+    demo: Demo, lock: Callable[..., None], imgbuild: Run, plan_file: Path
+) -> None:
+    lock()
+    published = set(json.loads(plan_file.read_text())["layers"])
+    saved = plan_file.read_text()
+    demo.offer("1.0", "1.1")
+    lock("--upgrade", "wheely")
+    plan = json.loads(plan_file.read_text())
+    new = {id_: layer for id_, layer in plan["layers"].items() if id_ not in published}
+    assert {it["name"] for layer in new.values() for it in layer["artifacts"]} == {"wheely"}
+    assert all(layer["replaced"] for layer in new.values())
+    assert published < set(plan["layers"])
+    plan_file.write_text(saved)
+    code, out, _ = imgbuild("plan")
+    assert code == 0
+    assert "2 are new" in out
+    assert plan_file.read_text() == saved, "only --write writes"
+    assert imgbuild("plan", "--fresh", "--write")[0] == 0
+    assert not any("replaced" in layer for layer in json.loads(plan_file.read_text())["layers"].values())
+
+
+def test_render_has_a_folder_for_each_layer_of_the_plan(
+    lock: Callable[..., None], imgbuild: Run, plan_file: Path, tmp_path: Path
+) -> None:
+    lock()
+    assert imgbuild("render", "--out", tmp_path / "out")[0] == 0
+    for cell in json.loads(plan_file.read_text())["cells"]:
+        folder = tmp_path / "out" / cell["id"] / "layers"
+        assert {path.name for path in folder.iterdir()} == {layer["id"] for layer in cell["layers"]}
+
+
+@pytest.mark.parametrize("lock", sorted(LOCKS.iterdir()), ids=lambda path: path.name)
+def test_any_lock_can_be_planned(run: Run, lock: Path) -> None:
+    code, out, _ = run("plan", "--from", lock, "--json", "--max-layers", "3")
+    assert code == 0
+    plan = json.loads(out)
+    assert plan["naive_bytes"] >= plan["unique_bytes"] > 0
+    assert plan["ratio"] == plan["registry_bytes"] / plan["unique_bytes"]
+    assert plan["disk_bytes"] >= plan["registry_bytes"]
+    assert all(len(cell["layers"]) <= 3 for cell in plan["cells"])
+
+
+def test_locks_are_planned_together_under_names_of_their_own(run: Run) -> None:
+    paths = [LOCKS / "pixi-v5.lock", LOCKS / "pixi-v6.lock"]
+
+    def plan(*chosen: Path) -> list[str]:
+        options = [text for path in chosen for text in ("--from", str(path))]
+        return [cell["id"] for cell in json.loads(run("plan", "--json", *options)[1])["cells"]]
+
+    together = plan(*paths)
+    assert len(together) == len(plan(paths[0])) + len(plan(paths[1]))
+    assert len(set(together)) == len(together)
+
+
+@pytest.mark.parametrize("name", ["plan.svg", "plan.html"])
+def test_picture_is_written(run: Run, tmp_path: Path, name: str) -> None:
+    code, _, _ = run("plan", "--from", LOCKS / "pixi-v6.lock", "--picture", tmp_path / name)
+    assert code == 0
+    assert "<svg" in (tmp_path / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--picture", "plan.png"], 2, "has to end in .svg or .html"),
+        (["--from", str(LOCKS / "pixi-v6.lock"), "--write"], 2, "does not go with --write"),
+        (["--from", __file__], 5, "not a lock to plan from"),
+        (["--max-layers", "0"], 2, "--max-layers"),
+    ],
+)
+def test_wrong_use_is_said(run: Run, arguments: list[str], code: int, words: str) -> None:
+    found, _, said = run("plan", *arguments)
+    assert found == code
+    assert words in said
+
+
+def test_broken_plan_is_said_with_its_file(lock: Callable[..., None], imgbuild: Run, plan_file: Path) -> None:
+    lock()
+    plan_file.write_text("{")
+    code, _, said = imgbuild("plan")
+    assert code == 5
+    assert str(plan_file) in said
