@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -76,8 +76,9 @@ def digest_packages(environment: Environment) -> str:
 def _render(templates: jinja2.Environment, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     try:
         yield "Dockerfile", templates.get_template("Dockerfile.j2").render(values)
-        for name in sorted(name for name in templates.list_templates() if name.startswith("host/")):
-            yield name, _source(templates, name)
+        for name in templates.list_templates():
+            if PurePath(name).parent == PurePath("host"):  # not what Python leaves below it
+                yield name, _source(templates, name)
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         where = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise ImgbuildError(

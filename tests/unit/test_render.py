@@ -204,6 +204,15 @@ def test_digest_of_packages_follows_their_content_alone() -> None:
     assert digest_packages(replace(environment, conda=changed)) != digest
 
 
+def test_what_python_leaves_beside_the_scripts_stays_out(tmp_path: Path) -> None:
+    cache = tmp_path / "templates" / "host" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "install.cpython-311.pyc").write_bytes(b"\xa7\r\r\n")
+    context = files(render(make_job(), make_environment(), templates=load_templates(tmp_path)))
+    assert not [path for path in context if "__pycache__" in path]
+    assert "host/install.py" in context
+
+
 def test_templates_of_the_project_come_first(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "Dockerfile.j2").write_text("FROM {{ image }}\n")
