@@ -31,8 +31,7 @@ class Silent:
         self.api = docker.APIClient(f"tcp://127.0.0.1:{self.listener.getsockname()[1]}", version="1.47")
 
     def _run(self) -> None:
-        connection, _ = self.listener.accept()
-        with connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self.listener.accept()[0] as connection:  # nobody may ever connect
             connection.recv(4096)
             self.asked.set()
             self.gate.wait()
@@ -44,6 +43,8 @@ class Silent:
     def close(self) -> None:
         self.gate.set()
         self.api.close()
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that waits
         self.listener.close()
         self.thread.join()
 
