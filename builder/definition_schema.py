@@ -143,8 +143,8 @@ def _read_installer(value: Value) -> str:
 class Base:
     """A base image of images/bases.yaml, and how to use the conda in it.
 
-    `conda` is the command; `create`, `install` and `clean` are its arguments in a RUN instruction, the first two with
-    the fields `{prefix}` and `{file}`, and `environment` the variables it runs with; `glibc` is what its system has.
+    `conda` is the command; `install` and `clean` are its arguments in a RUN instruction, the first with the
+    fields `{prefix}` and `{file}`, and `environment` the variables it runs with; `glibc` is what its system has.
     `python` is an interpreter in it that has pip. With `installer` rattler, py-rattler and uv install the packages,
     from a stage of the build that this Python makes.
     """
@@ -153,7 +153,6 @@ class Base:
     ref: str = required(read_text)
     digest: str | None = optional(read_digest, default=None, null=True)
     conda: str = required(read_text)
-    create: str = required(read_command)
     install: str = required(read_command)
     clean: str = required(read_text)
     environment: tuple[tuple[str, str], ...] = optional(read_conda_env, default=())

@@ -264,5 +264,5 @@ def read_command(value: Value) -> str:
     text = read_text(value)
     for field in ("{prefix}", "{file}"):
         if field not in text:
-            raise BadValueError(f"lacks {field}", "write it like  create --yes --prefix {prefix} --file {file}")
+            raise BadValueError(f"lacks {field}", "write it like  install --yes --prefix {prefix} --file {file}")
     return text

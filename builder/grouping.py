@@ -243,8 +243,6 @@ class _Plan:
         return {pair for numbers in per_cell for pair in combinations(sorted(numbers), 2)}
 
     def _neighbours(self, number: int, over: int) -> set[int]:
-        if number not in self.groups:
-            return set()
         found = set().union(*(self.cells[cell] for cell in _bits(self.groups[number].cells & over)))
         return found - {number}
 

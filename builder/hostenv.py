@@ -46,7 +46,7 @@ def render_settings(sources: Sources, environment: Environment) -> bytes:
 
 def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
     # Others may enter, not look around: apt reads the CA bundle as the user _apt.
-    yield 'host=$(mktemp -d /dev/shm/imgbuild.XXXXXX); chmod 711 "$host"'
+    yield 'host=$(mktemp --directory --tmpdir=/dev/shm); chmod 711 "$host"'
     yield """trap 'rm -rf "$host"' EXIT"""
     for key, value in sources.proxies:
         yield f"export {key}={shlex.quote(value)} {key.upper()}={shlex.quote(value)}"

@@ -73,7 +73,7 @@ def build_cells(
     sources: Sources,
     progress: Progress,
     workers: int,
-    registry: str | None = None,
+    registry: str | None,
 ) -> Iterator[Ended]:
     """Yield how each of some locked cells ended, in the order given, as soon as that can be told.
 
@@ -116,7 +116,7 @@ def build_cell(
     sources: Sources,
     progress: Progress,
     cancelled: threading.Event,
-    registry: str | None = None,
+    registry: str | None,
 ) -> Image:
     """Build one locked cell, check the image, let its ref name it, and push it. Threads may build several.
 

@@ -29,7 +29,6 @@ BASE = Base(
     ref="docker.io/condaforge/miniforge3:26.3.2-3",
     digest="sha256:" + "ba5e" * 16,
     conda="conda",
-    create="create --yes --quiet --prefix {prefix} --file {file}",
     install="install --yes --quiet --prefix {prefix} --file {file}",
     clean="clean --yes --index-cache",
     environment=(("CONDA_NO_PLUGINS", "true"),),

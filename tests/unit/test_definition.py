@@ -272,7 +272,7 @@ def test_shipped_definitions_stand_on_shipped_bases() -> None:
         assert find_base(definition, bases).key == definition.base
     for base in bases.values():
         assert base.glibc >= Version("2.28")  # torch wheels since 2.7 are manylinux_2_28
-        assert base.create.format(prefix="/opt/env", file="list.txt").startswith("create ")
+        assert base.install.format(prefix="/opt/env", file="list.txt").startswith("install ")
         assert base.install.format(prefix="/opt/env", file="list.txt").startswith("install ")
 
 
@@ -301,7 +301,7 @@ def test_unknown_base_names_the_nearest(tmp_path: Path) -> None:
         ('glibc: "2.36"', "glibc: 2.36", "mine.glibc: 2.36 without quotes"),
         ('glibc: "2.36"', "glibc: new", 'mine.glibc: "new" is not a version'),
         ("digest: null", "digest: sha256:beef", 'mine.digest: "sha256:beef" is not a digest'),
-        (" --file {file}", "", "mine.create: lacks {file}"),
+        (" --file {file}", "", "mine.install: lacks {file}"),
         ("ref: kit", "ref:", "mine.ref: has no value"),
         ("python: ", "installer: ratler\n  python: ", 'mine.installer: "ratler" is not an installer'),
         ("python: /opt/conda/bin/python", "installer: rattler", "mine.installer: rattler needs a Python"),
@@ -313,7 +313,6 @@ mine:
   ref: kit
   digest: null
   conda: conda
-  create: create --prefix {prefix} --file {file}
   install: install --prefix {prefix} --file {file}
   clean: clean --all
   pkgs_dir: /opt/conda/pkgs
