@@ -99,7 +99,7 @@ def compare_designs() -> None:
         print(f"| {name} | {layers} | {registry / unique:.4f} | {disk / 1e9:.1f} GB |")
     for budget in (100, 14, 8, 4):
         plan = plan_cells(contents, budget=budget)
-        name = "exact groups" if budget == 100 else f"exact groups, merged to {budget}"
+        name = "exact groups, without their crumbs" if budget == 100 else f"exact groups, merged to {budget}"
         layers = max(len(cell.layers) for cell in plan.cells)
         print(f"| {name} | {layers} | {plan.ratio:.4f} | {plan.disk_bytes / 1e9:.1f} GB |")
 

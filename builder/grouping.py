@@ -2,8 +2,8 @@
 
 Exact groups store every byte once, but a cell may have more of them than an image should have layers. Then two groups
 of a cell become one in every cell that has both; where only one of the two is wanted it stays as it was, so its bytes
-are stored twice. The pair that duplicates the fewest bytes goes first. Pure: the same cells give the same layers, in
-whatever order they come.
+are stored twice. The pair that duplicates the fewest bytes goes first; crumbs are merged even where there is room for
+them, as they are not worth a layer. Pure: the same cells give the same layers, in whatever order they come.
 
 Sets of cells are bits of an integer here, which makes the comparison of two groups one operation.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from heapq import heapify, heappop, heappush
 from itertools import combinations
+from math import inf
 from operator import or_
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ _PAIRS = 400_000
 _SPARE, _PRICE, _FEW = 4, 1.001, 200
 """How many layers are set aside for heavy artifacts, where this costs at most a thousandth of the bytes and the cells
 are not too many to try it."""
+
+_TIDY = 0.0005
+"""The share of all bytes that may be stored twice so that there are fewer layers: each is a step of the build."""
 
 _LATER = 0.02
 """What a byte costs that waits for Python because of its company: chains part at Python, so that engines store it more
@@ -71,6 +75,8 @@ def group_artifacts(cells: Sequence[Iterable[Artifact]], budgets: Sequence[int],
         if roomy.size > least * _PRICE:
             break
         plan = roomy
+    if len(cells) <= _FEW:
+        plan.merge([1] * len(cells), allowance=_TIDY * plan.size)
     plan.isolate(budgets, unknown)
     return plan.result()
 
@@ -157,8 +163,11 @@ class _Plan:
             for side in filter(None, (front, back)):
                 self._join_all(side, 1 << cell)
 
-    def merge(self, budgets: Sequence[int]) -> None:
-        """Merge pairs until each cell is within its budget, those that duplicate the fewest bytes first."""
+    def merge(self, budgets: Sequence[int], allowance: float = inf) -> None:
+        """Merge pairs until each cell is within its budget, those that duplicate the fewest bytes first.
+
+        It ends before that where more bytes than the allowance would be duplicated.
+        """
         over = reduce(or_, (1 << cell for cell in range(len(self.cells)) if self._exceeds(cell, budgets)), 0)
         heap = [entry for first, second in self._pairs(over) if (entry := self._weigh(first, second, over))]
         heapify(heap)
@@ -173,6 +182,9 @@ class _Plan:
                 heappush(heap, entry)
                 continue
             shared = self.groups[first].cells & self.groups[second].cells
+            allowance -= entry[0] * (shared & over).bit_count()
+            if allowance < 0:
+                return
             joined = self._join_all((first, second), shared)
             for cell in _bits(shared & over):
                 if not self._exceeds(cell, budgets):

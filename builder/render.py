@@ -77,7 +77,7 @@ def _render(templates: jinja2.Environment, values: Mapping[str, Any]) -> Iterato
     try:
         yield "Dockerfile", templates.get_template("Dockerfile.j2").render(values)
         for name in templates.list_templates():
-            if PurePath(name).parent == PurePath("host"):  # not what Python leaves below it
+            if PurePath(name).parent in {PurePath("host"), PurePath("host/etc")}:  # not what Python leaves there
                 yield name, _source(templates, name)
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         where = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""

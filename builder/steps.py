@@ -102,7 +102,8 @@ def _list_mounts(base: Base) -> Iterator[str]:
         case "rattler":
             yield "type=bind,from=installer,source=/installer,target=/installer"
         case "conda":
-            # Conda's package cache is for one process at a time.
+            # Conda notes in a history when it did what; its package cache is for one process at a time.
+            yield f"type=bind,source=host/history,target={PREFIX}/conda-meta/history,rw"
             yield f"type=cache,id=imgbuild-conda-{base.key},target={base.pkgs_dir},sharing=locked"
 
 

@@ -1,4 +1,6 @@
-"""Give every module in the library of the Python that runs this a .pyc that fits it, and remove all others.
+"""bytecode.py CHANGED: give every module in the library of this Python a .pyc that fits it, and remove all others.
+
+CHANGED lists what a step changed, each path ended by a NUL; what this changes is added. All else was in order before.
 
 Times are rewritten when a step ends, so a .pyc that goes by the time of its source would be stale in the image. These
 go by the source's hash (PEP 552, unchecked), and nothing is compiled again when they are imported. All are made here,
@@ -13,6 +15,7 @@ import hashlib
 import json
 import marshal
 import os
+import sys
 import tempfile
 from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from typing import TYPE_CHECKING
@@ -21,42 +24,65 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIBRARY = os.path.dirname(os.__file__)
+NEUTRAL = os.path.join(os.path.dirname(LIBRARY), "neutral")
 CACHE = "/cache/bytecode"
-BEGAN = "/dev/shm/began"  # noqa: S108 (a memory file system of this step alone)
 UNCHECKED = (1).to_bytes(4, "little")
 NOT_COMPILABLE = (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError)
 
 
-def walk_library() -> Iterator[tuple[str, list[str]]]:
-    """Return each folder of the library with its files; links in site-packages lead to more of it."""
-    with os.scandir(os.path.join(LIBRARY, "site-packages")) as entries:
-        links = sorted(entry.path for entry in entries if entry.is_symlink() and entry.is_dir())
-    for root in (LIBRARY, *links):
-        for folder, _, files in os.walk(root):
-            yield folder, files
+def read_changed(listing: str) -> list[str]:
+    """Return what changed: a folder of the library that is a link into the neutral one has what changed there."""
+    with open(listing, "rb") as stream:
+        changed = [os.fsdecode(path) for path in stream.read().split(b"\0")[:-1]]
+    neutral = [path for path in changed if path.startswith(NEUTRAL)]
+    links = find_links(NEUTRAL, os.path.join(LIBRARY, "site-packages")) if neutral else ()
+    for source, target in links:
+        changed += [target + path[len(source) :] for path in neutral if path.startswith(source + os.sep)]
+    return changed
 
 
-def list_work(began: int) -> tuple[list[str], list[str]]:
-    """Return the sources to compile, those that are new or have no .pyc, and the .pyc files that go with no source.
+def find_links(source: str, target: str) -> Iterator[tuple[str, str]]:
+    """Return the folders below a source that have a link at the same place below a target, and these links."""
+    for entry in os.scandir(source):
+        there = os.path.join(target, entry.name)
+        if entry.is_dir() and os.path.islink(there):
+            yield entry.path, there
+        elif entry.is_dir() and os.path.isdir(there):
+            yield from find_links(entry.path, there)
 
-    New is what changed its status since the step began, whatever time an installer gave it.
-    """
-    sources, leftovers = [], []
-    for folder, files in walk_library():
-        if os.path.basename(folder) == "__pycache__":
-            beside = os.listdir(os.path.dirname(folder))
-            expected = {os.path.basename(cache_from_source(name)) for name in beside if name.endswith(".py")}
-            leftovers += [
-                os.path.join(folder, name) for name in files if name.endswith(".pyc") and name not in expected
-            ]
+
+def list_folders(changed: list[str]) -> set[str]:
+    """Return the folders of the library in which something changed; a new link leads to more of it."""
+    folders = set()
+    for path in changed:
+        if not path.startswith(LIBRARY):
             continue
-        paths = [os.path.join(folder, name) for name in files if name.endswith(".py")]
-        sources += [path for path in paths if is_new(path, began) or not os.path.exists(cache_from_source(path))]
+        if os.path.islink(path):
+            folders |= {folder for folder, _, _ in os.walk(path)}
+        else:
+            folders.add(path if os.path.isdir(path) else os.path.dirname(path))
+    if os.path.realpath(sys.executable) in changed:
+        folders |= {folder for folder, _, _ in os.walk(LIBRARY)}
+    return {os.path.dirname(path) if os.path.basename(path) == "__pycache__" else path for path in folders}
+
+
+def list_work(changed: list[str]) -> tuple[list[str], list[str]]:
+    """Return the sources to compile, those that are new or have no .pyc, and the .pyc files that go with no source."""
+    sources, leftovers = {path for path in changed if path.startswith(LIBRARY) and path.endswith(".py")}, []
+    for folder in list_folders(changed):
+        expected = {cache_from_source(os.path.join(folder, name)): name for name in list_files(folder, ".py")}
+        cache = os.path.join(folder, "__pycache__")
+        made = {os.path.join(cache, name) for name in list_files(cache, ".pyc")}
+        sources |= {os.path.join(folder, name) for target, name in expected.items() if target not in made}
+        leftovers += made - expected.keys()
     return sorted(filter(os.path.isfile, sources)), leftovers
 
 
-def is_new(path: str, began: int) -> bool:
-    return os.lstat(path).st_ctime_ns >= began
+def list_files(folder: str, ending: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(ending)]
+    except FileNotFoundError:
+        return []
 
 
 def compile_source(path: str, source: bytes) -> bytes:
@@ -111,12 +137,13 @@ def share_work(sources: list[str]) -> None:
         raise SystemExit("bytecode.py: not every module could be compiled")
 
 
-def complete_records(began: int) -> None:
+def complete_records(changed: list[str]) -> None:
     """Add the new .pyc files to the records of new conda packages, so that they go when the package goes."""
     prefix = os.path.dirname(os.path.dirname(LIBRARY))
-    with os.scandir(os.path.join(prefix, "conda-meta")) as entries:
-        paths = [entry.path for entry in entries if entry.name.endswith(".json") and is_new(entry.path, began)]
-    for path in paths:
+    records = os.path.join(prefix, "conda-meta", "")
+    for path in changed:
+        if not (path.startswith(records) and path.endswith(".json")):
+            continue
         with open(path, encoding="utf-8") as stream:
             record = json.load(stream)
         files = set(record["files"])
@@ -132,14 +159,19 @@ def complete_records(began: int) -> None:
 
 
 def main() -> None:
-    began = os.stat(BEGAN).st_ctime_ns
-    sources, leftovers = list_work(began)
+    listing = sys.argv[1]
+    changed = read_changed(listing)
+    sources, leftovers = list_work(changed)
     share_work(sources)
     for path in leftovers:
         os.unlink(path)
         if not os.listdir(os.path.dirname(path)):
             os.rmdir(os.path.dirname(path))
-    complete_records(began)
+    complete_records(changed)
+    caches = {os.path.dirname(path) for path in (*map(cache_from_source, sources), *leftovers)}
+    touched = {*map(cache_from_source, sources), *caches, *map(os.path.dirname, caches)}
+    with open(listing, "ab") as stream:
+        stream.writelines(os.fsencode(path) + b"\0" for path in sorted(touched))
 
 
 if __name__ == "__main__":

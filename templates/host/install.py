@@ -16,10 +16,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rattler import Client, PrefixRecord, RepoDataRecord, install
+from rattler import Client, PackageRecord, PrefixRecord, RepoDataRecord, install
 from rattler.networking import AuthenticationMiddleware, RetryMiddleware
 from rattler.package_cache import PackageCache
-from rattler.package_streaming import download_to_path
+from rattler.package_streaming import PackageArchive, download_to_path
 
 DOWNLOADS = 8
 HASHES = {32: "md5", 64: "sha256"}
@@ -41,6 +41,10 @@ class ExplicitPackage:
         return self.url.rsplit("/", 1)[1]
 
     @property
+    def channel(self) -> str:
+        return self.url.rsplit("/", 2)[0]
+
+    @property
     def algorithm(self) -> str:
         return HASHES[len(self.digest)]
 
@@ -60,23 +64,49 @@ def parse_explicit(text: str) -> list[ExplicitPackage]:
     return packages
 
 
-async def fetch_archive(client: Client, package: ExplicitPackage, cache: Path) -> Path:
-    """Return the package's archive in the cache, downloaded unless it is there; raise InstallError on a wrong hash.
+@dataclass(frozen=True)
+class Download:
+    """A folder of the cache with a package's archive, its index.json, and its md5, whatever hash the list has."""
+
+    package: ExplicitPackage
+    folder: Path
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / self.package.file_name
+
+    def describe(self) -> RepoDataRecord:
+        """Return the record by which rattler installs the archive."""
+        known = self.package.digest if self.package.algorithm == "sha256" else None
+        md5 = (self.folder / "md5").read_text()
+        size = self.archive.stat().st_size
+        record = PackageRecord.from_index_json(self.folder / "index.json", size=size, sha256=known, md5=md5)
+        return RepoDataRecord(record, self.archive.name, self.archive.as_uri(), self.package.channel)
+
+
+async def download_package(client: Client, package: ExplicitPackage, cache: Path) -> Download:
+    """Return the package in the cache, downloaded unless it is there; raise InstallError on a wrong hash.
 
     What lies under the name of its hash had that hash when it came.
     """
-    archive = cache / "archives" / package.digest / package.file_name
-    if archive.exists():
-        return archive
-    archive.parent.mkdir(parents=True, exist_ok=True)
+    there = Download(package, cache / "packages" / package.digest)
+    if there.archive.exists():
+        return there
+    there.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        partial = Path(folder, package.file_name)
-        await download_to_path(client, package.url, partial)
-        if hash_file(partial, package.algorithm) != package.digest:
+        new = Download(package, Path(folder))
+        await download_to_path(client, package.url, new.archive)
+        if await asyncio.to_thread(hash_file, new.archive, package.algorithm) != package.digest:
             raise InstallError(f"{package.url} does not have the {package.algorithm} {package.digest}")
-        (archive.parent / "md5").write_text(hash_file(partial, "md5"))
-        partial.replace(archive)
-    return archive
+        (new.folder / "md5").write_text(await asyncio.to_thread(hash_file, new.archive, "md5"))
+        opened = await PackageArchive.from_path(new.archive)
+        index = await opened.read_file("info/index.json")
+        if index is None:
+            raise InstallError(f"{package.url} is no conda package")
+        (new.folder / "index.json").write_bytes(index)
+        for name in ("md5", "index.json", package.file_name):  # the archive last: it says that all is there
+            (new.folder / name).replace(there.folder / name)
+    return there
 
 
 def hash_file(path: Path, algorithm: str) -> str:
@@ -92,18 +122,14 @@ async def install_packages(packages: list[ExplicitPackage], prefix: Path, cache:
     client = Client([RetryMiddleware(3), AuthenticationMiddleware()])
     limit = asyncio.Semaphore(DOWNLOADS)
 
-    async def fetch(package: ExplicitPackage) -> RepoDataRecord:
+    async def download(package: ExplicitPackage) -> RepoDataRecord:
         async with limit:
-            archive = await fetch_archive(client, package, cache)
-        record = await RepoDataRecord.from_package_archive(archive)
-        record.url = archive.as_uri()
-        record.md5 = bytes.fromhex((archive.parent / "md5").read_text())
-        return record
+            return (await download_package(client, package, cache)).describe()
 
     installed = [PrefixRecord.from_path(path) for path in sorted((prefix / "conda-meta").glob("*.json"))]
     records: dict[str, RepoDataRecord] = {present.name.normalized: present for present in installed}
-    fetched = await asyncio.gather(*map(fetch, packages))
-    records |= {record.name.normalized: record for record in fetched}
+    downloaded = await asyncio.gather(*map(download, packages))
+    records |= {record.name.normalized: record for record in downloaded}
     await install(
         list(records.values()),
         target_prefix=prefix,
@@ -113,16 +139,16 @@ async def install_packages(packages: list[ExplicitPackage], prefix: Path, cache:
         client=client,
         show_progress=False,
     )
-    origins = {record.name.normalized: package.url for record, package in zip(fetched, packages, strict=True)}
-    restore_origins(prefix, origins)
+    for record, package in zip(downloaded, packages, strict=True):
+        restore_origin(prefix, record.name.normalized, package)
 
 
-def restore_origins(prefix: Path, origins: dict[str, str]) -> None:
-    """Write where packages came from into their records, which name the archives in the cache."""
-    for path in (prefix / "conda-meta").glob("*.json"):
+def restore_origin(prefix: Path, name: str, package: ExplicitPackage) -> None:
+    """Write where a package came from into its record, which names the archive in the cache."""
+    for path in (prefix / "conda-meta").glob(f"{name}-*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
-        if url := origins.get(record["name"]):
-            record |= {"url": url, "channel": url.rsplit("/", 2)[0]}
+        if record["name"] == name:
+            record |= {"url": package.url, "channel": package.channel}
             path.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 

@@ -74,8 +74,8 @@ class Bench:
             f"RUN {MOUNTS}. /host/begin && : {id(self)}-{next(self.counter)} && mkdir -p /opt/env/conda-meta "
             "&& : > /opt/env/conda-meta/history && sh /host/end /opt/env",
         ]
-        files = {f"host/{path.name}": path.read_bytes() for path in HOST.iterdir() if path.is_file()}
-        files |= dict.fromkeys(("host/etc/hosts", "host/etc/resolv.conf", "host/history"), b"")
+        scripts = (path for path in HOST.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        files = {f"host/{path.relative_to(HOST)}": path.read_bytes() for path in scripts}
         for number, layer in enumerate(layers):
             mounts = FROM_BASE if layer.how in {"conda", "pip"} else FROM_STAGE
             steps.append(

@@ -16,13 +16,16 @@ import pytest
 
 from tests.docker.bench import Bench, Layer, connect
 from tests.docker.conftest import CHANNEL
+from tests.kit.base import IMAGE
 from tests.kit.conda_package import Package, write_package
 from tests.kit.engine import find_engine
 from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from tests.docker.conftest import Lab
 
 SITE = "/opt/env/lib/python3.11/site-packages"
 
@@ -164,6 +167,24 @@ def test_same_packages_same_bytes(
     assert bench.layers(second_engine, elsewhere, 4) == everything
     alone = bench.build(machine, *others)
     assert bench.layers(machine, alone, 3) == everything[1:]
+
+
+def test_images_of_both_stores_have_the_same_layers(
+    make_lab: Callable[..., Lab], machine: str, second_engine: str
+) -> None:
+    layers = []
+    for url in (machine, second_engine):
+        lab = make_lab(url)
+        lab.name = "lab-of-both-stores"
+        lab.define(conda=["numpy"], pip=["click"])
+        done = lab.build()
+        assert done.returncode == 0, done.stderr
+        base = lab.client.images.get(IMAGE).attrs["RootFS"]["Layers"]  # of each engine's own
+        layers.append(lab.client.images.get(lab.ref).attrs["RootFS"]["Layers"][len(base) :])
+        assert lab.shell(lab.ref, "find /opt/env /workspace /home/user ! -newermt 1979-12-31") == ""
+        assert lab.shell(lab.ref, "find /opt/env /workspace /home/user -newermt 1980-01-01") == ""
+    assert len(layers[0]) >= 4
+    assert layers[0] == layers[1]
 
 
 @pytest.mark.parametrize("how", ["rattler", "conda", "uv", "pip"])

@@ -80,7 +80,7 @@ def test_python_cells_share_the_native_layer(lab: Lab) -> None:
         lab.client.images.get(f"{lab.name}:cpu-py{python}").attrs["RootFS"]["Layers"] for python in ("311", "313")
     ]
     base = len(lab.client.images.get("imgbuild-kit/base:bookworm").attrs["RootFS"]["Layers"])
-    shared = base + 2  # the empty environment, and the libraries that know no Python
+    shared = base + 3  # places for mounts, the empty environment, and the libraries that know no Python
     assert layers[0][:shared] == layers[1][:shared]
     assert layers[0][shared] != layers[1][shared]
 

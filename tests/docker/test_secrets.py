@@ -86,7 +86,7 @@ def test_credentials_are_used_and_kept_nowhere(any_lab: Lab, guarded: Server, tm
     assert done.returncode == 0, done.stderr
     assert guarded.paths
     _find_nothing_kept(lab, done, host)
-    _grep_cache_mounts(lab)
+    _grep_cache_mount(lab)
 
 
 def test_login_of_a_pip_index_is_used_and_kept_nowhere(lab: Lab, pip_index: PipIndex) -> None:
@@ -96,7 +96,7 @@ def test_login_of_a_pip_index_is_used_and_kept_nowhere(lab: Lab, pip_index: PipI
     assert done.returncode == 0, done.stderr
     assert any(path.endswith(".whl") for path in pip_index.server.paths)
     _find_nothing_kept(lab, done, pip_index.host)
-    _grep_cache_mounts(lab)
+    _grep_cache_mount(lab)
 
 
 def test_failing_step_tells_neither_login_nor_mirror(lab: Lab, pip_index: PipIndex) -> None:
@@ -176,13 +176,12 @@ def _is_tar(data: bytes) -> bool:
     return data[:2] == b"\x1f\x8b" or data[257:262] == b"ustar"
 
 
-def _grep_cache_mounts(lab: Lab) -> None:
-    """Fail if a build step finds the canary in the cache mounts that the steps share."""
+def _grep_cache_mount(lab: Lab) -> None:
+    """Fail if a build step finds the canary in the cache mount that the steps share."""
     dockerfile = f"""\
 FROM imgbuild-kit/base:bookworm
-RUN --mount=type=cache,id=imgbuild-conda-kit,target=/a --mount=type=cache,id=imgbuild-pip,target=/b \\
-    --mount=type=secret,id=words,required=true \\
-    echo {lab.root} && test -n "$(ls /a)" && ! grep -rl -f /run/secrets/words /a /b
+RUN --mount=type=cache,id=imgbuild-cache,target=/cache --mount=type=secret,id=words,required=true \\
+    echo {lab.root} && test -n "$(ls /cache/rattler)" && ! grep -rl -f /run/secrets/words /cache
 """
     context = Context(files=(ContextFile(path="Dockerfile", data=dockerfile.encode()),))
     words = f"{CANARY}\n{USER}".encode()

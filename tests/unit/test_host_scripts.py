@@ -159,3 +159,58 @@ def test_bytecode_goes_by_the_hash_of_its_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", [b"print 'x'\n", b"\xff", b"x = '\0'", b"# coding: nonsense\n"])
 def test_what_cannot_be_compiled_has_no_bytecode(source: bytes) -> None:
     assert bytecode.compile_source("x.py", source) == b""
+
+
+def write_listing(tmp_path: Path, *changed: Path) -> str:
+    listing = tmp_path / "changed"
+    listing.write_bytes(b"".join(bytes(path) + b"\0" for path in changed))
+    return str(listing)
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library of which `old` and `other` have their .pyc, and nvidia's wheels in the neutral folder beside it."""
+    folder = tmp_path / "lib" / "python3"
+    for name in ("old.py", "other.py", "site-packages/piece/__init__.py"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        py_compile.compile(str(path))
+    (tmp_path / "lib" / "neutral" / "nvidia" / "one").mkdir(parents=True)
+    monkeypatch.setattr(bytecode, "LIBRARY", str(folder))
+    monkeypatch.setattr(bytecode, "NEUTRAL", str(tmp_path / "lib" / "neutral"))
+    return folder
+
+
+def test_only_what_changed_is_compiled(library: Path, tmp_path: Path) -> None:
+    new = library / "site-packages" / "piece" / "new.py"
+    new.write_text("")
+    listing = write_listing(tmp_path, new, new.parent, library / "other.py", library.parent / "libz.so")
+    sources, leftovers = bytecode.list_work(bytecode.read_changed(listing))
+    assert sources == sorted([str(new), str(library / "other.py")])
+    assert leftovers == []
+
+
+def test_bytecode_whose_source_is_gone_goes_too(library: Path, tmp_path: Path) -> None:
+    (library / "old.py").unlink()
+    sources, (leftover,) = bytecode.list_work(bytecode.read_changed(write_listing(tmp_path, library)))
+    assert sources == []
+    assert Path(leftover).name.startswith("old.")
+
+
+def test_new_link_leads_to_sources_without_bytecode(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "lib" / "neutral" / "nvidia" / "one" / "__init__.py").write_text("")
+    link = library / "site-packages" / "nvidia"
+    link.symlink_to("../../neutral/nvidia")
+    sources, _ = bytecode.list_work(bytecode.read_changed(write_listing(tmp_path, link)))
+    assert sources == [f"{link}/one/__init__.py"]
+
+
+def test_newer_neutral_source_is_compiled_where_the_library_has_it(library: Path, tmp_path: Path) -> None:
+    source = tmp_path / "lib" / "neutral" / "nvidia" / "one" / "__init__.py"
+    source.write_text("")
+    link = library / "site-packages" / "nvidia"
+    link.symlink_to("../../neutral/nvidia")
+    py_compile.compile(f"{link}/one/__init__.py")
+    sources, _ = bytecode.list_work(bytecode.read_changed(write_listing(tmp_path, source)))
+    assert sources == [f"{link}/one/__init__.py"]
