@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from builder.errors import ImgbuildError
@@ -28,6 +29,12 @@ class Context:
     files: tuple[ContextFile, ...]
 
 
+def list_folders(context: Context) -> list[str]:
+    """Return the folders that a context's files lie in, each before those in it."""
+    parents = (parent for file in context.files for parent in PurePosixPath(file.path).parents)
+    return sorted({str(parent) for parent in parents} - {"."})
+
+
 def write_context(context: Context, folder: Path) -> None:
     """Make `folder` hold exactly the files of a context, in place of what an earlier run wrote there.
 
@@ -42,6 +49,8 @@ def write_context(context: Context, folder: Path) -> None:
             path = partial / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.data)
+        for name in (*(file.path for file in context.files), *list_folders(context)):
+            os.utime(partial / name, (0, 0))  # as in the context that is sent: COPY keeps times
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)

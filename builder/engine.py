@@ -11,11 +11,13 @@ import contextlib
 import io
 import json
 import tarfile
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from builder.context import list_folders
 from builder.errors import EngineError
 from builder.events import Built, Event, Log
 from builder.failures import DISK_FULL, HINT_DISK, HINT_RERUN, explain_connection, explain_failure
@@ -157,15 +159,21 @@ class Engine:
 def pack_context(context: Context) -> bytes:
     """Return the build context as a tar: sorted, without owners or times, so that equal contexts are equal bytes.
 
+    Folders are named in it: the engine would make them now, and COPY keeps times.
     GNU format, not PAX: the engine recognises the archive by its first kilobyte and takes no extended header there.
     """
     body = io.BytesIO()
     with tarfile.open(fileobj=body, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for file in sorted(context.files, key=lambda file: file.path):
-            entry = tarfile.TarInfo(file.path)
-            entry.size = len(file.data)
-            entry.mode = 0o644
-            tar.addfile(entry, io.BytesIO(file.data))
+        files: dict[str, bytes | None] = dict.fromkeys(list_folders(context))
+        files |= {file.path: file.data for file in context.files}
+        for path, data in sorted(files.items(), key=itemgetter(0)):
+            entry = tarfile.TarInfo(path)
+            if data is None:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(entry)
+            else:
+                entry.size, entry.mode = len(data), 0o644
+                tar.addfile(entry, io.BytesIO(data))
     return body.getvalue()
 
 

@@ -171,6 +171,7 @@ def run_bootstrap(
     install_tools(workspace, {"mmdebstrap": "mmdebstrap"})
     slim = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("man", "doc", "info", "locale")]
     workspace.run(
+        *("unshare", "--mount"),  # what it mounts ends with it, even when it is killed
         "mmdebstrap",
         f"--variant={variant}",
         f"--include={','.join(include)}",

@@ -114,13 +114,16 @@ def test_packed_context_has_no_owner_and_no_time() -> None:
     long = "native/" + "x" * 150
     with tarfile.open(fileobj=io.BytesIO(pack_context(make_context("Dockerfile", long)))) as tar:
         members = tar.getmembers()
-        assert {member.name: tar.extractfile(member).read() for member in members} == {  # type: ignore[union-attr]
+        files = [member for member in members if member.isfile()]
+        assert {member.name: tar.extractfile(member).read() for member in files} == {  # type: ignore[union-attr]
             "Dockerfile": b"Dockerfile",
             long: long.encode(),
         }
+        assert [member.name for member in members if member.isdir()] == ["native"]
     assert not any(member.pax_headers for member in members), "GNU format has none"
     assert {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in members} == {
-        (0, 0, 0, "", 0o644)
+        (0, 0, 0, "", 0o644),
+        (0, 0, 0, "", 0o755),
     }
 
 
