@@ -13,6 +13,7 @@ from builder.commands.lock import lock
 from builder.commands.matrix import matrix
 from builder.commands.plan import plan
 from builder.commands.render import render
+from builder.commands.test import test
 from builder.errors import Cancelled, ImgbuildError
 
 _EPILOG = """\b
@@ -30,7 +31,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (matrix, lock, plan, render, build):
+for _command in (matrix, lock, plan, render, build, test):
     cli.add_command(_command)
 
 

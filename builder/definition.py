@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Base", "Definition", "TorchRequest", "find_base", "load_bases", "load_definition", "load_definitions"]
 
 FILE_NAME = "image.yaml"
+CHECKS = "checks"
 
 _REQUIRED = (
     ("base", (), "base: miniforge  (or another key of bases.yaml)"),
@@ -35,7 +36,11 @@ _REQUIRED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What a person asks of an image, with what it inherits. In `cuda`, None is the CPU variant."""
+    """What a person asks of an image, with what it inherits. In `cuda`, None is the CPU variant.
+
+    `command` is what a container runs unless told otherwise, `max_size` the bytes that the image may take unpacked,
+    and `checks` the scripts of its own, which lie in `checks/` beside the definition.
+    """
 
     name: str
     path: Path
@@ -51,6 +56,9 @@ class Definition:
     pip: tuple[str, ...] = ()
     apt: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    command: tuple[str, ...] = ("python",)
+    max_size: int | None = None
+    checks: tuple[Path, ...] = ()
     extends: str | None = None
 
 
@@ -115,10 +123,13 @@ def _resolve(draft: _Draft, children: tuple[Path, ...]) -> Definition:
         "torch": axes.torch,
         "torch_source": schema.torch_source,
         "gpu_arches": schema.arches,
+        "command": schema.command,
+        "max_size": schema.max_size,
     }
     given: dict[str, Any] = {field: value for field, value in own.items() if value is not None}
     given |= {"name": schema.name, "path": document.path, "extends": schema.extends}
     lists: dict[str, Any] = {"conda": schema.conda, "pip": schema.pip, "apt": schema.apt, "env": schema.env}
+    lists["checks"] = _list_checks(document.path)
     if schema.extends is not None:
         parent = _load_parent(draft, (*children, document.path))
         lists = {
@@ -126,6 +137,7 @@ def _resolve(draft: _Draft, children: tuple[Path, ...]) -> Definition:
             "pip": _merge(parent.pip, schema.pip, name_pip),
             "apt": _merge(parent.apt, schema.apt, name_apt),
             "env": tuple(sorted((dict(parent.env) | dict(schema.env)).items())),
+            "checks": tuple({path.name: path for path in (*parent.checks, *lists["checks"])}.values()),
         }
         definition = replace(parent, **given, **lists)
     else:
@@ -150,6 +162,10 @@ def _load_parent(draft: _Draft, chain: tuple[Path, ...]) -> Definition:
         images = [file.parent.name for file in images_dir.glob(f"*/{FILE_NAME}") if file not in chain]
         raise document.refuse(("extends",), f"extends: {name} has no {path}", suggest(name, images))
     return _resolve(_read_draft(path), chain)
+
+
+def _list_checks(path: Path) -> tuple[Path, ...]:
+    return tuple(sorted((path.parent / CHECKS).glob("*.py")))
 
 
 def _merge(parent: tuple[str, ...], child: tuple[str, ...], name: Callable[[str], str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from builder.definition_values import (
     read_items,
     read_name,
     read_python,
+    read_size,
     read_source,
     read_text,
     read_torch,
@@ -129,6 +130,8 @@ class ImageSchema:
     pip: tuple[str, ...] = optional(read_items(read_pip_spec, name_pip), default=())
     apt: tuple[str, ...] = optional(read_items(read_apt_spec, name_apt), default=())
     env: tuple[tuple[str, str], ...] = optional(read_env, default=())
+    command: tuple[str, ...] | None = optional(read_items(read_text), default=None)
+    max_size: int | None = optional(read_size, default=None, key="max-size")
 
 
 def _read_installer(value: Value) -> str:

@@ -242,6 +242,15 @@ def read_arch(value: Value) -> str:
     raise BadValueError(f"{quote(text)} is not a GPU architecture", hint)
 
 
+def read_size(value: Value) -> int:
+    """Return a number of bytes from `9 GB`."""
+    text = read_text(value)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([MG])B", text)
+    if not found or not float(found[1]):
+        raise BadValueError(f"{quote(text)} is not a size", "write one such as 900 MB or 9 GB")
+    return int(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2]])
+
+
 def read_digest(value: Value) -> str:
     """Return an image digest."""
     text = read_text(value)

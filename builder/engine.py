@@ -119,6 +119,21 @@ class Engine:
             except ImageNotFound:
                 return None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the engine runs on this machine, or at least answers from a socket of it."""
+        return str(self._api.base_url).startswith("http+docker://")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the engine tells of itself: `docker info`."""
+        with self._streams.call():
+            return dict(self._api.info())
+
+    def read_labels(self, image_id: str) -> dict[str, str]:
+        """Return the labels of an image."""
+        with self._streams.call():
+            return dict(self._api.inspect_image(image_id)["Config"].get("Labels") or {})
+
     def tag(self, image_id: str, ref: str) -> None:
         """Make `ref` (`name:tag`) name the image; an older image of that name loses it in the same step."""
         name, _, tag = ref.rpartition(":")

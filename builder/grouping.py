@@ -76,7 +76,7 @@ def group_artifacts(cells: Sequence[Iterable[Artifact]], budgets: Sequence[int],
             break
         plan = roomy
     if len(cells) <= _FEW:
-        plan.merge([1] * len(cells), allowance=_TIDY * plan.size)
+        plan.tidy(_TIDY * plan.size)
     plan.isolate(budgets, unknown)
     return plan.result()
 
@@ -131,6 +131,7 @@ class _Plan:
         self.cells: list[set[int]] = [set() for _ in range(cells)]
         self._known: dict[frozenset[Artifact], int] = {}
         self._next = 0
+        self._later = _LATER
         for group in sorted(groups, key=lambda group: (-group.cells.bit_count(), group.order)):
             self._add(replace(group))  # its cells change
 
@@ -162,6 +163,11 @@ class _Plan:
             front = [number for number in chosen if number not in back]
             for side in filter(None, (front, back)):
                 self._join_all(side, 1 << cell)
+
+    def tidy(self, allowance: float) -> None:
+        """Merge pairs while no more than the allowance of bytes is duplicated, or has to wait for Python."""
+        self._later = 1.0
+        self.merge([1] * len(self.cells), allowance)
 
     def merge(self, budgets: Sequence[int], allowance: float = inf) -> None:
         """Merge pairs until each cell is within its budget, those that duplicate the fewest bytes first.
@@ -272,7 +278,7 @@ class _Plan:
             return None
         cost: float = (one.size if one.cells & ~shared else 0) + (two.size if two.cells & ~shared else 0)
         if one.needs_python != two.needs_python:
-            cost += _LATER * (two.size if one.needs_python else one.size)
+            cost += self._later * (two.size if one.needs_python else one.size)
         return cost / relieved, one.size + two.size, first, second
 
 

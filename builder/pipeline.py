@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from builder.checks import describe_cell, digest_checks, require_pass, run_checks
+from builder.checks import require_pass, run_checks
+from builder.checks.expected import describe_cell
+from builder.checks.suites import digest_checks
 from builder.errors import BuildError, Cancelled, CheckError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
@@ -21,7 +23,7 @@ from builder.work import CellWork, Ended, LayerWork, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from builder.checks import Verdict
+    from builder.checks import GpuUse, Verdict
     from builder.context import Context
     from builder.engine import Engine
     from builder.inputs import Job
@@ -53,7 +55,7 @@ def image_ref(job: Job) -> str:
 
 def render_cell(project: Project, locked: LockedCell) -> Context:
     """Return the build context of a locked cell."""
-    return render_context(locked, templates=load_templates(project.root), checks=digest_checks())
+    return render_context(locked, templates=load_templates(project.root), checks=digest_checks(locked.job.definition))
 
 
 def describe_work(locked: LockedCell) -> CellWork:
@@ -74,6 +76,7 @@ def build_cells(
     progress: Progress,
     workers: int,
     registry: str | None,
+    gpu: GpuUse,
 ) -> Iterator[Ended]:
     """Yield how each of some locked cells ended, in the order given, as soon as that can be told.
 
@@ -96,6 +99,7 @@ def build_cells(
         progress=progress,
         cancelled=cancelled,
         registry=registry,
+        gpu=gpu,
     )
     tasks = {work.cell: partial(build, works[work]) for work in order_cells(tuple(works))}
 
@@ -117,6 +121,7 @@ def build_cell(
     progress: Progress,
     cancelled: threading.Event,
     registry: str | None,
+    gpu: GpuUse,
 ) -> Image:
     """Build one locked cell, check the image, let its ref name it, and push it. Threads may build several.
 
@@ -124,7 +129,9 @@ def build_cell(
     build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
     moved then. Raises PushError when a registry does not take the image.
     """
-    image = _build_checked(project, locked, engine=engine, sources=sources, progress=progress, cancelled=cancelled)
+    image = _build_checked(
+        project, locked, engine=engine, sources=sources, progress=progress, cancelled=cancelled, gpu=gpu
+    )
     if registry is None:
         return image
     progress.event(locked.id, Phase(text="pushing the image"))
@@ -142,6 +149,7 @@ def _build_checked(
     sources: Sources,
     progress: Progress,
     cancelled: threading.Event,
+    gpu: GpuUse,
 ) -> Image:
     job, environment = locked.job, locked.environment
     ref = image_ref(job)
@@ -158,7 +166,8 @@ def _build_checked(
         return Image(ref=ref, image_id=image_id, fresh=False)
     progress.event(job.cell.id, Phase(text="checking the image"))
     try:
-        verdicts = run_checks(image_id, describe_cell(job.cell, environment, job.base, PREFIX), cancelled)
+        expected = describe_cell(job, environment, PREFIX)
+        verdicts = run_checks(image_id, job.definition, expected, gpu=gpu, cancelled=cancelled)
         require_pass(verdicts, job.cell.id)
     except CheckError:
         engine.remove(image_id)
@@ -220,5 +229,9 @@ def _describe_image(image: Image) -> str:
     if not image.fresh:
         return f"{image.ref} is up to date"
     passed = sum(verdict.verdict == "pass" for verdict in image.verdicts)
-    skipped = [f"{verdict.check} ({verdict.detail})" for verdict in image.verdicts if verdict.verdict == "skip"]
-    return f"{image.ref}: {passed} checks passed" + (f", skipped: {', '.join(skipped)}" if skipped else "")
+    skipped: dict[str, list[str]] = defaultdict(list)
+    for verdict in image.verdicts:
+        if verdict.verdict == "skip":
+            skipped[verdict.detail].append(verdict.check)
+    reasons = [f"{', '.join(checks)} ({why})" for why, checks in skipped.items()]
+    return f"{image.ref}: {passed} checks passed" + (f", skipped: {'; '.join(reasons)}" if reasons else "")

@@ -6,14 +6,17 @@ Pure given the templates: no engine, no network, no settings of this machine. Th
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from builder.compat import driver_for, name_driver
 from builder.context import Context, ContextFile
 from builder.errors import ImgbuildError
+from builder.pins import list_pins
 from builder.steps import PREFIX, make_step
 from builder.units import format_bytes
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
 
 LABEL = "dev.imgbuild"
+CONSTRAINTS = "/etc/imgbuild/constraints.txt"
 
 
 def load_templates(project: Path) -> jinja2.Environment:
@@ -59,11 +63,13 @@ def render_context(locked: LockedCell, *, templates: jinja2.Environment, checks:
             for layer, step in zip(locked.layers, steps, strict=True)
         ],
         "prefix": PREFIX,
+        "command": json.dumps(definition.command),
         "env": [(key, _quote(value)) for key, value in _variables(job)],
         "labels": [(key, _quote(value)) for key, value in _labels(job.cell, locked.environment, checks)],
     }
     files = [ContextFile(path=path, data=text.encode()) for path, text in _render(templates, values)]
     files += [ContextFile(path=f"{step.folder}/{name}", data=data) for step in steps for name, data in step.lists]
+    files.append(ContextFile(path="cell/constraints.txt", data=_render_pins(locked.environment)))
     return Context(files=tuple(sorted(files, key=lambda file: file.path)))
 
 
@@ -77,7 +83,7 @@ def _render(templates: jinja2.Environment, values: Mapping[str, Any]) -> Iterato
     try:
         yield "Dockerfile", templates.get_template("Dockerfile.j2").render(values)
         for name in templates.list_templates():
-            if PurePath(name).parent in {PurePath("host"), PurePath("host/etc")}:  # not what Python leaves there
+            if PurePath(name).parent == PurePath("host") or name.startswith("image/"):  # not what Python leaves
                 yield name, _source(templates, name)
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         where = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
@@ -96,11 +102,22 @@ def _quote(value: str) -> str:
     return '"' + re.sub(r'(["$\\])', r"\\\1", value) + '"'
 
 
+def _render_pins(environment: Environment) -> bytes:
+    head = "# What `pip install` may not replace here: torch and its libraries, and what conda installed."
+    return "".join(f"{line}\n" for line in (head, *list_pins(environment))).encode()
+
+
 def _variables(job: Job) -> list[tuple[str, str]]:
-    # What NVIDIA's container toolkit reads from an image that is not based on nvidia/cuda:
-    # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
-    gpu = [("NVIDIA_VISIBLE_DEVICES", "all"), ("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")]
-    return [*(gpu if job.cell.cuda else []), *job.definition.env]
+    variables = [("PIP_CONSTRAINT", CONSTRAINTS), ("UV_CONSTRAINT", CONSTRAINTS)]
+    if job.cell.cuda:
+        # What NVIDIA's container toolkit reads from an image that is not based on nvidia/cuda:
+        # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+        variables += [("NVIDIA_VISIBLE_DEVICES", "all"), ("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")]
+        # What the entrypoint says when the machine cannot serve the image.
+        variables += [("IMGBUILD_CUDA", str(job.cell.cuda))]
+        if driver := driver_for(job.cell.cuda).minimum:
+            variables += [("IMGBUILD_DRIVER", name_driver(driver))]
+    return [*variables, *job.definition.env]
 
 
 def _labels(cell: Cell, environment: Environment, checks: str) -> list[tuple[str, str]]:

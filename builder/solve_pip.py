@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from builder.errors import SolveError
 from builder.lock import CondaPackage, PipPackage
+from builder.pins import provided_distributions
 from builder.pipindex import canonical_url, fetch_size, netrc_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from builder.sources import Sources
 
@@ -99,18 +100,6 @@ def solve_pip(
         _run([*uv, *lock_args], request, sources, work)
         packages = _parse_lock(lock.read_text(encoding="utf-8"), request, _read_tree(pins.read_text()))
     return _finish_addresses(packages, sources)
-
-
-def provided_distributions(packages: Iterable[CondaPackage]) -> dict[str, str]:
-    """Return the distributions that conda packages provide: normalized name → version, as PEP 440 writes it."""
-    found: dict[str, str] = {}
-    for package in packages:
-        for purl in package.purls:
-            try:
-                found[canonicalize_name(purl.rpartition("/")[2])] = str(Version(package.version))
-            except InvalidVersion:
-                continue
-    return found
 
 
 def _marked(version: str) -> str:

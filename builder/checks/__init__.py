@@ -7,45 +7,34 @@ pass, fail, or skip with the reason. A check that gave no verdict counts as fail
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from builder.checks.suites import Suite, list_suites, read_scripts
 from builder.errors import CheckError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from docker.models.containers import Container
 
-    from builder.definition import Base
-    from builder.lock import Environment
-    from builder.matrix import Cell
+    from builder.definition import Definition
 
-_SCRIPTS = Path(__file__).parent / "scripts"
 _FOLDER = "/tmp/imgbuild"  # noqa: S108 (inside a container that only this run uses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
-    """One script and the user it runs as (None: the image's default user), with the checks that it must report."""
+class GpuUse:
+    """What the checks do about a GPU: use it, by `--gpus all` or as a CDI device, or not, and `why` not.
 
-    script: str
-    user: str | None
-    checks: tuple[str, ...]
+    `none` skips the checks that need one, `out of reach` fails them: there is one, or one is asked for.
+    """
 
-
-SUITES = (
-    Suite(
-        script="packages.py",
-        user=None,
-        checks=("python", "command", "conda-packages", "pip-packages", "torch", "pip-check"),
-    ),
-    Suite(script="leftovers.py", user="0", checks=("no-caches", "no-settings")),
-)
+    state: Literal["gpus", "cdi", "none", "out of reach"]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,44 +46,25 @@ class Verdict:
     detail: str
 
 
-def digest_checks() -> str:
-    """Return the digest (`sha256:…`) of all checks: an image that passed others has to be checked again."""
-    digest = hashlib.sha256(repr(SUITES).encode())
-    for path in _list_scripts():
-        digest.update(path.read_bytes())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _list_scripts() -> list[Path]:
-    return sorted(_SCRIPTS.glob("*.py"))
-
-
-def describe_cell(cell: Cell, environment: Environment, base: Base, prefix: str) -> dict[str, Any]:
-    """Return what the scripts compare the image with, as JSON values."""
-    python = next(package.version for package in environment.conda if package.name == "python")
-    return {
-        "prefix": prefix,
-        "pkgs-dir": base.pkgs_dir,
-        "python": python,
-        "cuda": str(cell.cuda) if cell.cuda else None,
-        "torch": str(cell.torch) if cell.torch else None,
-        "conda": [(package.name, package.version, package.build, package.url) for package in environment.conda],
-        "pip": [(package.name, package.version) for package in environment.pip],
-    }
-
-
-def run_checks(image: str, expected: dict[str, Any], cancelled: threading.Event) -> tuple[Verdict, ...]:
+def run_checks(
+    image: str, definition: Definition, expected: Mapping[str, Any], *, gpu: GpuUse, cancelled: threading.Event
+) -> tuple[Verdict, ...]:
     """Return the verdicts of all suites on one image, in the order of the suites. Threads may run it side by side.
 
-    Raises CheckError when the image cannot be started at all, EngineError when the engine is lost on the way, and
-    Cancelled soon after that event is set.
+    `expected` is what `describe_cell` returns. Raises CheckError when the image cannot be started at all, EngineError
+    when the engine is lost on the way, and Cancelled soon after that event is set.
     """
-    from builder.checks.container import start_container  # docker and testcontainers are slow to import
+    from builder.checks.container import GpuError, start_container  # docker and testcontainers are slow to import
 
-    files = {f"{_FOLDER}/{path.name}": path.read_bytes() for path in _list_scripts()}
-    files[f"{_FOLDER}/expected.json"] = json.dumps(expected).encode()
-    with start_container(image, files, cancelled) as container:
-        return tuple(verdict for suite in SUITES for verdict in _run_suite(container, suite, expected["prefix"]))
+    files = {f"{_FOLDER}/{name}": data for name, data in read_scripts(definition).items()}
+    files[f"{_FOLDER}/expected.json"] = json.dumps({**expected, "gpu": gpu.state, "no-gpu": gpu.why}).encode()
+    try:
+        with start_container(image, files, cancelled, gpu=gpu.state if expected["cuda"] else "none") as container:
+            suites = list_suites(definition)
+            return tuple(verdict for suite in suites for verdict in _run_suite(container, suite, expected["prefix"]))
+    except GpuError as error:
+        missed = GpuUse(state="out of reach", why=error.message)
+        return run_checks(image, definition, expected, gpu=missed, cancelled=cancelled)
 
 
 def require_pass(verdicts: tuple[Verdict, ...], name: str) -> None:
@@ -115,14 +85,18 @@ def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verd
     done: Any = container.exec_run(command, user=suite.user or "", demux=True)
     out, err = ((part or b"").decode(errors="replace") for part in done.output)
     found = read_verdicts(out)
-    if set(suite.checks) - found.keys():
+    wanted = suite.checks or tuple(found) or (Path(suite.script).stem,)
+    if set(wanted) - found.keys() or done.exit_code != 0:
         require_running(container)
-    for check in suite.checks:
+    for check in wanted:
         if check in found:
             yield found[check]
         else:
             reason = err.strip() or out.strip() or f"exit status {done.exit_code}"
             yield Verdict(check=check, verdict="fail", detail=f"{suite.script} gave no verdict: {reason[-600:]}")
+    if not suite.checks and found and done.exit_code != 0:
+        detail = f"{suite.script} ended with exit status {done.exit_code}: {err.strip()[-600:]}"
+        yield Verdict(check=Path(suite.script).stem, verdict="fail", detail=detail)
 
 
 def read_verdicts(out: str) -> dict[str, Verdict]:

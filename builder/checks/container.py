@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
+from docker.types import DeviceRequest
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
@@ -22,9 +24,17 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+GPUS = {
+    "gpus": DeviceRequest(count=-1, capabilities=[["gpu"]]),
+    "cdi": DeviceRequest(driver="cdi", device_ids=["nvidia.com/gpu=all"]),
+}
+"""What `docker run --gpus all` and `--device nvidia.com/gpu=all` ask of the engine."""
+
 LABEL = "dev.imgbuild.check"
 """Label of the containers that checks run in; its value says which process they belong to."""
 
+_NO_GPU = re.compile(r"could not select device driver|nvidia|CDI device", re.IGNORECASE)
+_TOOLKIT = "install nvidia-container-toolkit, and see `imgbuild doctor`"
 _BLINK = 0.1  # seconds until a cancelled check is noticed
 _LIFE = "3600"  # seconds: far more than checks take, and the end of a container that nobody removes
 _LOST = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
@@ -33,8 +43,12 @@ _HINT = "see that the engine runs and rerun the same command: the image is built
 
 
 @contextlib.contextmanager
-def start_container(image: str, files: Mapping[str, bytes], cancelled: threading.Event) -> Iterator[Container]:
+def start_container(
+    image: str, files: Mapping[str, bytes], cancelled: threading.Event, *, gpu: str = "none"
+) -> Iterator[Container]:
     """Yield a running container of an image, without a network and with the files (path → content) in it.
+
+    With `gpu` a key of `GPUS` it gets every GPU of the machine. Raises GpuError when the engine cannot give them.
 
     Raises CheckError when the image does not start, EngineError when the engine is lost on the way, and Cancelled
     once that event is set: the last two also while the caller uses the container, which is then gone.
@@ -45,7 +59,9 @@ def start_container(image: str, files: Mapping[str, bytes], cancelled: threading
     testcontainers_config.ryuk_disabled = True
     with _explained(cancelled):
         container = DockerContainer(image).with_command(["sleep", _LIFE])
-        container.with_kwargs(network_mode="none", labels={LABEL: describe_owner()}, auto_remove=True, init=True)
+        options: dict[str, Any] = {"device_requests": [GPUS[gpu]]} if gpu in GPUS else {}
+        options |= {"network_mode": "none", "labels": {LABEL: describe_owner()}, "auto_remove": True, "init": True}
+        container.with_kwargs(**options)
         for path, data in files.items():
             container.with_copy_into_container(data, path)
         remove_orphans(container.get_docker_client().client)
@@ -57,6 +73,10 @@ def start_container(image: str, files: Mapping[str, bytes], cancelled: threading
             # What cannot be removed now is an orphan for the next run; the error that led here is the one to tell.
             with contextlib.suppress(*_LOST):
                 container.stop(force=True, delete_volume=True)
+
+
+class GpuError(CheckError):
+    """The engine cannot give a container the GPUs that it was asked for."""
 
 
 def require_running(container: Container) -> None:
@@ -86,7 +106,10 @@ def _start(container: DockerContainer) -> None:
     try:
         container.start()
     except APIError as error:
-        raise CheckError(f"the image does not start: {error.explanation or error}") from error
+        said = str(error.explanation or error)
+        if _NO_GPU.search(said):
+            raise GpuError(f"the engine gives this container no GPU: {said}; {_TOOLKIT}") from error
+        raise CheckError(f"the image does not start: {said}") from error
 
 
 @contextlib.contextmanager

@@ -64,6 +64,7 @@ def build(
     A cell whose lock is missing or stale is said and solved first. A cell that fails stops no other; the exit code is
     that of the first failure in the order of the matrix. A lost engine (7) or an interruption (130) stops all.
     """
+    from builder.checks.gpu_use import decide_gpu_use
     from builder.engine import Engine
     from builder.locking import find_environments, find_stale, read_locks
     from builder.pipeline import build_cells
@@ -98,6 +99,7 @@ def build(
                     progress=drawn,
                     workers=workers or count_workers(),
                     registry=registry,
+                    gpu=decide_gpu_use(engine.describe(), local=engine.is_local, required=False),
                 )
             )
         )

@@ -36,6 +36,11 @@ def add_network(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of those that reach the network."""
     help_text = "Where this machine gets things from: host, tuna, ustc, bfsu, aliyun, kit, or a file."
     command = click.option("--sources", metavar="NAME|FILE", help=help_text)(command)
+    return add_progress(command)
+
+
+def add_progress(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option of those that take a while."""
     help_text = "How to draw what goes on."
     return click.option("--progress", type=click.Choice(_PROGRESS), default="auto", help=help_text)(command)
 

@@ -138,7 +138,10 @@ def share_work(sources: list[str]) -> None:
 
 
 def complete_records(changed: list[str]) -> None:
-    """Add the new .pyc files to the records of new conda packages, so that they go when the package goes."""
+    """Name the .pyc files in the records of new conda packages, so that they go when the package goes.
+
+    Those that the package brought are now others: their hashes go from the record.
+    """
     prefix = os.path.dirname(os.path.dirname(LIBRARY))
     records = os.path.join(prefix, "conda-meta", "")
     for path in changed:
@@ -146,13 +149,12 @@ def complete_records(changed: list[str]) -> None:
             continue
         with open(path, encoding="utf-8") as stream:
             record = json.load(stream)
-        files = set(record["files"])
-        pyc = {cache_from_source(file) for file in files if file.endswith(".py")} - files
+        pyc = {cache_from_source(file) for file in record["files"] if file.endswith(".py")}
         found = sorted(file for file in pyc if os.path.exists(os.path.join(prefix, file)))
-        record["files"] = sorted([*files, *found])
-        record.setdefault("paths_data", {"paths_version": 1, "paths": []})["paths"] += [
-            {"_path": file, "path_type": "pyc_file"} for file in found
-        ]
+        record["files"] = sorted({*record["files"], *found})
+        paths = record.setdefault("paths_data", {"paths_version": 1, "paths": []})
+        kept = [entry for entry in paths["paths"] if entry["_path"] not in pyc]
+        paths["paths"] = kept + [{"_path": file, "path_type": "pyc_file"} for file in found]
         if found:
             with open(path, "w", encoding="utf-8") as stream:
                 json.dump(record, stream, indent=2, sort_keys=True)

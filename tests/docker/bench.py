@@ -70,12 +70,12 @@ class Bench:
             f"FROM {IMAGE}",
             "USER 0",
             # With a place for what the engine mounts, no step has to make one.
-            "COPY host/etc/ /etc/",
+            "COPY image/ /",
             f"RUN {MOUNTS}. /host/begin && : {id(self)}-{next(self.counter)} && mkdir -p /opt/env/conda-meta "
             "&& : > /opt/env/conda-meta/history && sh /host/end /opt/env",
         ]
-        scripts = (path for path in HOST.rglob("*") if path.is_file() and path.suffix != ".pyc")
-        files = {f"host/{path.relative_to(HOST)}": path.read_bytes() for path in scripts}
+        templates = (path for path in HOST.parent.glob("*/**/*") if path.is_file() and path.suffix != ".pyc")
+        files = {str(path.relative_to(HOST.parent)): path.read_bytes() for path in templates}
         for number, layer in enumerate(layers):
             mounts = FROM_BASE if layer.how in {"conda", "pip"} else FROM_STAGE
             steps.append(

@@ -27,8 +27,8 @@ def test_dockerfile_in_the_readme_is_the_demos(lab: Lab, kit: Path, tmp_path: Pa
     assert shown is not None
     rendered = (tmp_path / "out" / f"{lab.name}-py3.11-cpu" / "Dockerfile").read_text()
     # torch is a layer of its own in the README, and not everywhere to be had.
-    *steps, wheels_only, rest = split_fixed(shown[1])
-    assert [*steps, rest] == split_fixed(rendered.replace(lab.name, "demo"))
+    *steps, wheels_only, pins, rest = split_fixed(shown[1])
+    assert [*steps, pins, rest] == split_fixed(rendered.replace(lab.name, "demo"))
     assert "uv pip install" in wheels_only
     assert "install.py" not in wheels_only
 

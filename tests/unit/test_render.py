@@ -67,7 +67,14 @@ def lists(context: dict[str, str], name: str) -> list[str]:
 def test_context_has_the_lists_that_its_steps_mount() -> None:
     context = render_sample()
     folders = re.findall(r"source=(layers/[0-9a-f]{12}),", context["Dockerfile"])
-    assert {path.rpartition("/")[0] for path in context} == {"", "host", "host/etc", *folders}
+    assert {path.rpartition("/")[0] for path in context} == {
+        "",
+        "cell",
+        "host",
+        "image/etc",
+        "image/etc/imgbuild",
+        *folders,
+    }
     assert [len(lists(context, name)) for name in ("conda.txt", "pip.txt")] == [2, 1]
 
 

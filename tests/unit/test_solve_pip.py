@@ -11,7 +11,7 @@ from packaging.version import Version
 from builder.errors import SolveError
 from builder.hostconfig import Login, PipConfig, split_pip_logins
 from builder.lock import CondaPackage, Lock, PipPackage, dump_lock
-from builder.solve_pip import PipRequest, provided_distributions, solve_pip
+from builder.solve_pip import PipRequest, solve_pip
 from builder.sources import Sources
 from tests.samples import make_conda, make_environment
 
@@ -242,9 +242,3 @@ def test_settings_of_uv_on_this_machine_change_nothing(
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_OFFLINE", "1")
     assert solve(make_request("tool"), sources, tmp_path)["tool"].version == "1.0"
-
-
-def test_provided_distributions_are_named_and_versioned_as_pip_does() -> None:
-    odd = provide("openssl-thing", "9e")
-    packages = [provide("ruamel.yaml", "0.18.06", "ruamel.yaml"), make_conda("libgcc", "14.2.0"), odd]
-    assert provided_distributions(packages) == {"ruamel-yaml": "0.18.6"}

@@ -1,22 +1,22 @@
 """In the image, as its default user: Python, torch and every package are those of the lock, and they fit together."""
 
-import glob
+import importlib
+import importlib.machinery
 import importlib.metadata
-import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 
+from records import list_owned, list_wheels, normalize, read_packages
 from verdict import Failed, Skip, compare_sets, run_checks
 
-
-def read_records():
-    """Return conda's records of the environment, one mapping for each package."""
-    paths = glob.glob(os.path.join(sys.prefix, "conda-meta", "*.json"))
-    return [json.load(open(path, encoding="utf-8")) for path in paths]
+NEWER = "99999.0"
+SUFFIXES = [".py", *importlib.machinery.EXTENSION_SUFFIXES]
 
 
 def python(expected):
@@ -40,10 +40,17 @@ def command(expected):
     return found
 
 
+def user(expected):
+    """Nobody who starts the image is root unless they ask for it."""
+    if os.getuid() == 0:
+        raise Failed("the image's default user is root; give it another one: USER 1000:1000")
+    return f"uid {os.getuid()}"
+
+
 def conda_packages(expected):
     """Conda's records are exactly the lock's packages, from their canonical addresses."""
     found = {
-        f"{record['name']} {record['version']} {record['build']} from {record['url']}" for record in read_records()
+        f"{record['name']} {record['version']} {record['build']} from {record['url']}" for record in read_packages()
     }
     wanted = {f"{name} {version} {build} from {url}" for name, version, build, url in expected["conda"]}
     return compare_sets(wanted, found, "packages")
@@ -51,41 +58,96 @@ def conda_packages(expected):
 
 def pip_packages(expected):
     """The distributions that no conda package owns are exactly the lock's wheels."""
-    owned = {os.path.normpath(path) for record in read_records() for path in record.get("files", ())}
-    found = set()
-    for distribution in importlib.metadata.distributions():
-        folder = os.path.relpath(str(distribution._path), sys.prefix)
-        if not any(os.path.join(folder, name) in owned for name in ("METADATA", "PKG-INFO", "RECORD")):
-            name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
-            found.add(f"{name} {distribution.version}")
+    found = {f"{name} {version}" for name, version, _ in list_wheels(list_owned(read_packages()))}
     return compare_sets({f"{name} {version}" for name, version in expected["pip"]}, found, "wheels")
-
-
-def torch(expected):
-    """torch imports, has the cell's version, and was built for the cell's CUDA."""
-    if expected["torch"] is None:
-        raise Skip("this image has no torch")
-    import torch
-
-    found = torch.__version__.partition("+")[0]
-    if found != expected["torch"]:
-        raise Failed(f"torch is {found}, the lock has {expected['torch']}")
-    built = ".".join(torch.version.cuda.split(".")[:2]) if torch.version.cuda else None
-    if built != expected["cuda"]:
-        raise Failed(f"torch was built for CUDA {built}, the cell is for CUDA {expected['cuda']}")
-    total = float((torch.ones(64, 64) @ torch.ones(64, 64)).sum())
-    if total != 64.0**3:
-        raise Failed(f"a matrix product on the CPU gave {total}")
-    return f"{torch.__version__}, CUDA {torch.version.cuda}"
 
 
 def pip_check(expected):
     """pip finds every requirement of every distribution satisfied."""
-    arguments = [sys.executable, "-E", "-B", "-m", "pip", "--isolated", "check"]
-    done = subprocess.run(arguments, capture_output=True, text=True)
+    done = run_pip("check", "--isolated")
     if done.returncode != 0:
         raise Failed((done.stdout + done.stderr).strip())
     return done.stdout.strip()
 
 
-run_checks([python, command, conda_packages, pip_packages, torch, pip_check])
+def imports(expected):
+    """Every package that the definition asks for can be imported; what has no modules has none to import."""
+    modules = {name: list_modules(name) for name in expected["requested"]}
+    faults = [f"{name}: {fault}" for name, found in modules.items() for fault in map(try_import, found) if fault]
+    if faults:
+        raise Failed("; ".join(faults))
+    return ", ".join(sorted({module for found in modules.values() for module in found})) or "no modules"
+
+
+def list_modules(name):
+    """Return the top-level modules of a package: of the distribution of that name, or of those in a conda package."""
+    names = {normalize(name)}
+    for package in read_packages():
+        if package["name"] == name:
+            infos = (re.search(r"([^/]+)-[^/-]+\.(dist|egg)-info/", path) for path in package.get("files", ()))
+            names |= {normalize(info[1]) for info in infos if info}
+    found = set()
+    for distribution in importlib.metadata.distributions():
+        if normalize(distribution.metadata["Name"]) in names:
+            found |= {find_module(str(path)) for path in distribution.files or ()}
+    return sorted(filter(None, found))
+
+
+def find_module(path):
+    """Return the top-level module that a file of a distribution makes, None when it makes none that is public."""
+    top, _, rest = path.partition("/")
+    if rest:
+        return top if rest == "__init__.py" and top.isidentifier() and not top.startswith("_") else None
+    name = next((top[: -len(suffix)] for suffix in SUFFIXES if top.endswith(suffix)), "")
+    return name if name.isidentifier() and not name.startswith("_") else None
+
+
+def try_import(module):
+    """Return why a module cannot be imported, None when it can."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        return f"import {module}: {type(error).__name__}: {error}"
+
+
+def constraint(expected):
+    """A later `pip install` cannot replace what is pinned: it is tried with a newer wheel, and without the pins."""
+    path = os.environ.get("PIP_CONSTRAINT", "")
+    if not os.path.isfile(path):
+        raise Failed("PIP_CONSTRAINT names no file: a later `pip install` may replace torch and conda's packages")
+    with open(path, encoding="utf-8") as file:
+        pins = sorted(line.strip() for line in file if line.strip() and not line.startswith("#"))
+    said = compare_sets(set(expected["constraints"]), set(pins), "pins")
+    if not pins:
+        raise Skip("nothing has to be held: no torch, and nothing for Python from conda")
+    name = "torch" if expected["torch"] else pins[0].partition("==")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        write_wheel(folder, name)
+        arguments = ("install", "--dry-run", "--no-index", "--no-deps", "--upgrade", "--find-links", folder, name)
+        free = run_pip(*arguments, PIP_CONSTRAINT="")
+        held = run_pip(*arguments)
+    if NEWER not in free.stdout:
+        raise Failed(f"without the pins pip does not take a newer {name}: {(free.stdout + free.stderr)[-300:]}")
+    if NEWER in held.stdout:
+        raise Failed(f"pip would replace {name} in spite of {path}")
+    return f"{said}; a newer {name} is refused"
+
+
+def write_wheel(folder, name):
+    """Write an empty wheel of a distribution that is newer than any."""
+    stem = f"{name.replace('-', '_')}-{NEWER}"
+    files = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {NEWER}\n"}
+    files |= {"WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n", "RECORD": ""}
+    with zipfile.ZipFile(os.path.join(folder, f"{stem}-py3-none-any.whl"), "w") as wheel:
+        for file, text in files.items():
+            wheel.writestr(f"{stem}.dist-info/{file}", text)
+
+
+def run_pip(*arguments, **variables):
+    """Return what pip, run with its own settings and these variables, did and said."""
+    command = [sys.executable, "-E", "-B", "-m", "pip", "--disable-pip-version-check", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **variables))
+
+
+if __name__ == "__main__":
+    run_checks([python, command, user, conda_packages, pip_packages, pip_check, imports, constraint])

@@ -1,0 +1,35 @@
+"""What the checks compare an image with: its cell, its lock, and what its definition promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from builder.definition_packages import name_conda, name_pip
+from builder.pins import list_pins
+
+if TYPE_CHECKING:
+    from builder.inputs import Job
+    from builder.lock import Environment
+
+
+def describe_cell(job: Job, environment: Environment, prefix: str) -> dict[str, Any]:
+    """Return what the scripts read of a cell, as JSON values."""
+    cell, definition = job.cell, job.definition
+    promised = definition.gpu_arches or (cell.build.arches if cell.build else None) or ()
+    requested = {
+        *map(name_conda, definition.conda),
+        *(name_pip(spec).partition(";")[0].strip() for spec in definition.pip),
+    }
+    return {
+        "prefix": prefix,
+        "pkgs-dir": job.base.pkgs_dir,
+        "python": next(package.version for package in environment.conda if package.name == "python"),
+        "cuda": str(cell.cuda) if cell.cuda else None,
+        "torch": str(cell.torch) if cell.torch else None,
+        "arches": list(promised),
+        "conda": [(package.name, package.version, package.build, package.url) for package in environment.conda],
+        "pip": [(package.name, package.version) for package in environment.pip],
+        "requested": sorted(requested),
+        "constraints": list(list_pins(environment)),
+        "max-size": definition.max_size,
+    }

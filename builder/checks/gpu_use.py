@@ -1,0 +1,53 @@
+"""Whether the checks of this run use a GPU: what the machine has, and what its engine gives to containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+
+from builder.checks import GpuUse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CDI_KIND = "nvidia.com/gpu="
+_MAPS_TO_CDI = Version("29.2")
+"""The first engine that serves `--gpus` by CDI; those before it ask NVIDIA's hook alone."""
+_VENDOR, _DISPLAY = "0x10de", "0x03"
+
+
+def decide_gpu_use(info: Mapping[str, Any], *, local: bool, required: bool, root: Path = Path("/")) -> GpuUse:
+    """Return what to do about a GPU, from what the engine tells of itself (`docker info`).
+
+    `local` is whether the engine runs on this machine, whose files then tell whether there is a GPU; `required` makes
+    a failure of the checks that would be skipped.
+    """
+    if "nvidia" in info.get("Runtimes", {}):
+        return GpuUse(state="gpus")
+    if lists_gpus(info):
+        return GpuUse(state="gpus" if Version(info["ServerVersion"].partition("-")[0]) >= _MAPS_TO_CDI else "cdi")
+    if local and has_gpu(root):
+        # NVIDIA's hook on the engine's PATH would do, which nobody can ask for: a container is started to find out.
+        return GpuUse(state="gpus")
+    why = "no GPU on this host" if local else "the engine, on another machine, names no GPU"
+    return (
+        GpuUse(state="out of reach", why=f"{why}, and one is required") if required else GpuUse(state="none", why=why)
+    )
+
+
+def lists_gpus(info: Mapping[str, Any]) -> bool:
+    """Return whether an engine has found CDI devices of NVIDIA (it lists them since Engine 28.2)."""
+    return any(it.get("ID", "").startswith(_CDI_KIND) for it in info.get("DiscoveredDevices") or ())
+
+
+def has_gpu(root: Path) -> bool:
+    """Return whether a machine has an NVIDIA GPU, by its driver or, where there is none, by its PCI devices."""
+    if (root / "proc/driver/nvidia/version").is_file():
+        return True
+    for device in root.glob("sys/bus/pci/devices/*"):
+        kind = [(device / name).read_text().strip() for name in ("vendor", "class") if (device / name).is_file()]
+        if len(kind) == 2 and kind[0] == _VENDOR and kind[1].startswith(_DISPLAY):
+            return True
+    return False

@@ -1,0 +1,227 @@
+"""In the image, on a GPU: torch sees it, computes right on it in every precision, and trains; skipped without one."""
+
+import contextlib
+import math
+import subprocess
+import sys
+
+from diagnosis import explain_no_gpu
+from torch_build import covers, import_torch
+from verdict import Failed, Skip, run_checks
+
+SIZE = 512
+SEED = 20260101
+
+# The largest relative error of a sum of SIZE products against float64: rounding of the inputs, of each product in
+# tf32 (10 bits of mantissa), and of the result. Several times what is seen, far below what a wrong kernel gives.
+BOUNDS = {"float32": 1e-5, "tf32": 2e-3, "float16": 5e-3, "bfloat16": 3e-2}
+
+NCCL = """
+import sys, torch, torch.distributed as dist
+rank = int(sys.argv[1])
+torch.cuda.set_device(rank)
+dist.init_process_group("nccl", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+total = torch.full((1024,), float(rank + 1), device="cuda")
+dist.all_reduce(total)
+assert bool((total == 3.0).all()), total[0]
+dist.destroy_process_group()
+"""
+
+
+def device(expected):
+    """torch sees a GPU and has kernels for it."""
+    torch = require_gpu(expected)
+    found = []
+    for index in range(torch.cuda.device_count()):
+        traits = torch.cuda.get_device_properties(index)
+        capability = f"{traits.major}.{traits.minor}"
+        compiled = torch.cuda.get_arch_list()
+        if not covers(compiled, f"sm_{traits.major}{traits.minor}"):
+            known = f"torch is compiled for {' '.join(compiled)}"
+            hint = "choose a cell whose CUDA knows this GPU"
+            raise Failed(f"no kernels for {traits.name}, capability {capability}: {known}; {hint}")
+        found.append(f"{traits.name}, capability {capability}, {traits.total_memory / 2**30:.0f} GiB")
+    return f"driver {read_driver()}; " + "; ".join(found)
+
+
+def read_driver():
+    """Return the version of the driver, and of the newest CUDA that it runs."""
+    import ctypes
+
+    version = ctypes.c_int()
+    ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    newest = f"up to CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    with contextlib.suppress(OSError, IndexError):
+        with open("/proc/driver/nvidia/version", encoding="utf-8") as file:
+            words = file.readline().split()
+        return f"{next(word for word in words if word[0].isdigit())}, {newest}"
+    return newest
+
+
+def memory(expected):
+    """What is allocated is counted, and what is freed comes back."""
+    torch = require_gpu(expected)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    held = torch.ones(64, 2**20, device="cuda")
+    allocated, reserved = torch.cuda.memory_allocated() - before, torch.cuda.memory_reserved()
+    if allocated < held.numel() * 4 or reserved < allocated:
+        raise Failed(f"{allocated} bytes allocated and {reserved} reserved for a tensor of {held.numel() * 4}")
+    del held
+    freed = before + allocated - torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+    if freed != allocated or torch.cuda.memory_reserved() >= reserved:
+        raise Failed(f"{freed} of {allocated} bytes came back; {torch.cuda.memory_reserved()} are still reserved")
+    free, total = torch.cuda.mem_get_info()
+    return f"{allocated / 2**20:.0f} MiB allocated and freed; {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def matmul(expected):
+    """Matrix products agree with float64 on the CPU, in every precision of this GPU."""
+    torch = require_gpu(expected)
+    generator = torch.Generator().manual_seed(SEED)
+    left, right = (torch.randn(SIZE, SIZE, generator=generator, dtype=torch.float64) for _ in range(2))
+    return compare(torch, lambda first, second: first @ second, (left, right))
+
+
+def convolution(expected):
+    """Convolutions agree with float64 on the CPU, in every precision of this GPU."""
+    torch = require_gpu(expected)
+    generator = torch.Generator().manual_seed(SEED)
+    images = torch.randn(8, 16, 32, 32, generator=generator, dtype=torch.float64)
+    weights = torch.randn(32, 16, 3, 3, generator=generator, dtype=torch.float64)
+    return compare(torch, torch.nn.functional.conv2d, (images, weights))
+
+
+def compare(torch, operation, arguments, place="cuda"):
+    """Return the relative errors of an operation by precision; raise Failed where one is above its bound."""
+    exact = operation(*arguments)
+    errors = {}
+    for name in list_precisions(torch, place):
+        kind = torch.float32 if name == "tf32" else getattr(torch, name)
+        with allow_tf32(torch, name == "tf32"):
+            found = operation(*(argument.to(place, kind) for argument in arguments)).cpu().double()
+        errors[name] = float((found - exact).norm() / exact.norm())
+    wrong = [name for name, error in errors.items() if not error <= BOUNDS[name]]
+    told = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+    if wrong:
+        raise Failed(f"relative error against float64: {told}; too much for {', '.join(wrong)}")
+    return f"relative error against float64: {told}"
+
+
+def list_precisions(torch, place):
+    """Return the precisions that a GPU has: bfloat16 and tf32 came with capability 8.0."""
+    if place == "cuda" and torch.cuda.get_device_capability()[0] < 8:
+        return ["float32", "float16"]
+    return list(BOUNDS)
+
+
+@contextlib.contextmanager
+def allow_tf32(torch, allowed):
+    """Let float32 be rounded to tf32 in products and convolutions, or not."""
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [kind.allow_tf32 for kind in kinds]
+    for kind in kinds:
+        kind.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        for kind, value in zip(kinds, before):  # noqa: B905 (strict came with Python 3.10)
+            kind.allow_tf32 = value
+
+
+def libraries(expected):
+    """cuDNN and NCCL are there in the versions that torch was built with."""
+    torch = require_gpu(expected)
+    if not torch.backends.cudnn.is_available():
+        raise Failed("torch finds no cuDNN")
+    nccl = ".".join(map(str, torch.cuda.nccl.version()))
+    return f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, NCCL {nccl}"
+
+
+def training(expected):
+    """A small network learns with autocast and a gradient scaler."""
+    torch = require_gpu(expected)
+    first, last = train(torch, "cuda", torch.float16)
+    return f"loss {first:.3f} → {last:.4f}"
+
+
+def train(torch, place, kind):
+    """Return the first and the last loss of a network that learns a product; raise Failed unless it converges."""
+    torch.manual_seed(SEED)
+    inputs = torch.randn(1024, 8, device=place)
+    wanted = (inputs[:, :1] * inputs[:, 1:2]).tanh()
+    layers = (torch.nn.Linear(8, 128), torch.nn.Tanh(), torch.nn.Linear(128, 1))
+    model = torch.nn.Sequential(*layers).to(place)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    scaler = torch.cuda.amp.GradScaler(enabled=place == "cuda")
+    losses = []
+    for _ in range(300):
+        optimizer.zero_grad()
+        with torch.autocast(place, dtype=kind):
+            loss = torch.nn.functional.mse_loss(model(inputs).float(), wanted)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        losses.append(float(loss.detach()))
+    if not math.isfinite(losses[-1]) or losses[-1] > 0.2 * losses[0]:
+        raise Failed(f"the loss went from {losses[0]:.4f} to {losses[-1]:.4f} in {len(losses)} steps")
+    return losses[0], losses[-1]
+
+
+def compiled(expected):
+    """torch.compile makes a kernel that computes the same."""
+    torch = require_gpu(expected)
+    if not hasattr(torch, "compile"):
+        raise Skip(f"torch {torch.__version__} has no torch.compile")
+    try:
+        import triton
+    except ImportError:
+        raise Skip("this image has no triton") from None
+    if torch.cuda.get_device_capability()[0] < 7:
+        raise Skip("triton needs a GPU of capability 7.0")
+
+    def curve(values):
+        return (values.sin() ** 2 + values.cos() ** 2 * values).sum(dim=-1)
+
+    values = torch.randn(256, 256, device="cuda")
+    error = float((torch.compile(curve)(values) - curve(values)).abs().max())
+    if not error < 1e-3:
+        raise Failed(f"what torch.compile made differs by {error:.1e}")
+    return f"triton {triton.__version__}"
+
+
+def two_gpus(expected):
+    """Two processes on two GPUs reach each other through NCCL."""
+    torch = require_gpu(expected)
+    if torch.cuda.device_count() < 2:
+        raise Skip("one GPU")
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", NCCL]
+        both = [subprocess.Popen([*command, str(rank), f"{folder}/meet"], stderr=subprocess.PIPE) for rank in range(2)]
+        said = [process.communicate()[1].decode(errors="replace") for process in both]
+    if any(process.returncode for process in both):
+        raise Failed(" ".join(said)[-600:])
+    return "all-reduce of two processes"
+
+
+def require_gpu(expected):
+    """Return torch; raise Skip where there is no GPU to use, and Failed where there is one that torch cannot use."""
+    if expected["torch"] is None:
+        raise Skip("this image has no torch")
+    if not expected["cuda"]:
+        raise Skip("this cell is for the CPU")
+    if expected["gpu"] == "none":
+        raise Skip(expected["no-gpu"])
+    if expected["gpu"] == "out of reach":
+        raise Failed(expected["no-gpu"])
+    torch = import_torch(expected)
+    if not torch.cuda.is_available():
+        raise Failed(explain_no_gpu(torch))
+    return torch
+
+
+if __name__ == "__main__":
+    run_checks([device, memory, matmul, convolution, libraries, training, compiled, two_gpus])

@@ -1,0 +1,47 @@
+"""What an environment's records say: conda's of its packages, and those of the distributions that pip installed."""
+
+import csv
+import glob
+import importlib.metadata
+import json
+import os
+import re
+import sys
+import sysconfig
+
+
+def read_packages():
+    """Return conda's records of the environment, one mapping for each package."""
+    paths = sorted(glob.glob(os.path.join(sys.prefix, "conda-meta", "*.json")))
+    return [json.load(open(path, encoding="utf-8")) for path in paths]
+
+
+def list_owned(packages):
+    """Return the name of the conda package that each file belongs to, by its path below the prefix."""
+    return {os.path.normpath(path): package["name"] for package in packages for path in package.get("files", ())}
+
+
+def list_wheels(owned):
+    """Return the distributions that no conda package owns, as (name, version, metadata folder below the prefix)."""
+    found = []
+    for distribution in importlib.metadata.distributions(path=[sysconfig.get_path("platlib")]):
+        folder = os.path.relpath(str(distribution._path), sys.prefix)
+        if not any(os.path.join(folder, name) in owned for name in ("METADATA", "PKG-INFO", "RECORD")):
+            found.append((normalize(distribution.metadata["Name"]), distribution.version, folder))
+    return found
+
+
+def read_wheel_files(folder):
+    """Return the files of a wheel as (path below the prefix, sha256 in RECORD's spelling or None)."""
+    path = os.path.join(sys.prefix, folder, "RECORD")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8", newline="") as record:
+        rows = [row for row in csv.reader(record) if row]
+    site = os.path.dirname(folder)
+    return [(os.path.normpath(os.path.join(site, row[0])), row[1].partition("sha256=")[2] or None) for row in rows]
+
+
+def normalize(name):
+    """Return a distribution's name as indexes spell it."""
+    return re.sub(r"[-_.]+", "-", name).lower()

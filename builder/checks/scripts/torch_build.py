@@ -1,0 +1,76 @@
+"""In the image, as its default user: torch is the cell's, for its CUDA and the GPUs promised; no GPU is needed."""
+
+import re
+
+from verdict import Failed, Skip, run_checks
+
+
+def torch(expected):
+    """torch imports, has the cell's version, and was built for the cell's CUDA."""
+    torch = import_torch(expected)
+    found = torch.__version__.partition("+")[0]
+    if found != expected["torch"]:
+        raise Failed(f"torch is {found}, the lock has {expected['torch']}")
+    built = ".".join(torch.version.cuda.split(".")[:2]) if torch.version.cuda else None
+    if built != expected["cuda"]:
+        built, wanted = (f"CUDA {cuda}" if cuda else "the CPU alone" for cuda in (built, expected["cuda"]))
+        raise Failed(f"torch was built for {built}, the cell is for {wanted}")
+    total = float((torch.ones(64, 64) @ torch.ones(64, 64)).sum())
+    if total != 64.0**3:
+        raise Failed(f"a matrix product on the CPU gave {total}")
+    return f"{torch.__version__}, CUDA {torch.version.cuda}"
+
+
+def arches(expected):
+    """torch has kernels, or PTX to make them from, for every GPU that is promised."""
+    torch = import_torch(expected)
+    if not expected["cuda"]:
+        raise Skip("this cell is for the CPU")
+    if not expected["arches"]:
+        raise Skip("no GPU is promised: the definition has no arches, and none are known of this build")
+    compiled = (torch._C._cuda_getArchFlags() or "").split()
+    missing = [arch for arch in expected["arches"] if not covers(compiled, arch)]
+    if missing:
+        raise Failed(f"no kernels for {', '.join(missing)}: torch is compiled for {' '.join(compiled) or 'no GPU'}")
+    return " ".join(compiled)
+
+
+def cudnn(expected):
+    """torch finds the cuDNN that it was built for."""
+    torch = import_torch(expected)
+    if not expected["cuda"]:
+        raise Skip("this cell is for the CPU")
+    if not torch.backends.cudnn.is_available() or not torch.backends.cudnn.version():
+        raise Failed("torch finds no cuDNN: its libraries are not where torch looks for them")
+    return f"cuDNN {torch.backends.cudnn.version()}"
+
+
+def import_torch(expected):
+    """Return torch; raise Skip where the image has none."""
+    if expected["torch"] is None:
+        raise Skip("this image has no torch")
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # libraries of CUDA that are not there
+        raise Failed(f"torch cannot be imported: {error}") from error
+    return torch
+
+
+def covers(compiled, arch):
+    """Return whether an architecture is served by kernels of its major version, not newer ones, or by older PTX."""
+    wanted = split_arch(arch)
+    for one in compiled:
+        found = split_arch(one)
+        if found <= wanted and (found[0] == wanted[0] or one.startswith("compute_")):
+            return True
+    return False
+
+
+def split_arch(arch):
+    """Return (major, minor) of `sm_86` or `compute_90`."""
+    digits = re.search(r"_(\d+)", arch)[1]
+    return int(digits[:-1]), int(digits[-1])
+
+
+if __name__ == "__main__":
+    run_checks([torch, arches, cudnn])

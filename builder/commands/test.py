@@ -1,0 +1,101 @@
+"""`imgbuild test`: the checks of images that were built before, on a GPU where there is one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from builder.commands.options import add_progress, add_selection, choose_cells, open_project
+from builder.errors import Cancelled, CheckError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from builder.prove import Proof
+
+_MARKS = {"pass": "✓", "fail": "✗", "skip": "\N{EN DASH}"}
+
+
+@click.command()
+@add_selection
+@add_progress
+@click.option("--all", "everything", is_flag=True, help="Every cell of every image.")
+@click.option("--jobs", "workers", type=click.IntRange(min=1), default=1, show_default=True, help="Images at once.")
+@click.option("--require-gpu", is_flag=True, help="Fail where a check needs a GPU and there is none.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
+@click.pass_context
+def test(
+    context: click.Context,
+    images: Sequence[str],
+    python: Sequence[str],
+    cuda: Sequence[str],
+    progress: str,
+    workers: int,
+    *,
+    everything: bool,
+    require_gpu: bool,
+    as_json: bool,
+) -> None:
+    """Start the images of the cells that were chosen, with every GPU of the machine, and print what each check found.
+
+    A check passes, fails, or is skipped with its reason. Without a GPU the checks that need one are skipped by name;
+    with one that torch cannot use they fail. Exit code 9 when a check failed or an image is missing.
+    """
+    from builder.checks.gpu_use import decide_gpu_use
+    from builder.engine import Engine
+    from builder.locking import find_environments, make_job, read_locks
+    from builder.progress import choose_progress
+    from builder.prove import prove_cells
+
+    if not (everything or images or python or cuda):
+        raise click.UsageError("choose cells: imgbuild test --cuda 11.8 --py 3.10, an image's name, or --all")
+    project = open_project(context.obj)
+    cells = choose_cells(project, images, python, cuda)
+    environments = find_environments(project, cells, read_locks(project, cells))
+    locked = [(make_job(project, cell), found) for cell, found in zip(cells, environments, strict=True)]
+    with choose_progress(progress, str, cells=len(cells)) as drawn, Engine() as engine:
+        gpu = decide_gpu_use(engine.describe(), local=engine.is_local, required=require_gpu)
+        proofs = tuple(prove_cells(locked, engine=engine, gpu=gpu, progress=drawn, workers=workers))
+    click.echo(json.dumps([_to_json(proof) for proof in proofs], indent=2) if as_json else "\n".join(_draw(proofs)))
+    _raise_first(proofs)
+
+
+def _draw(proofs: Sequence[Proof]) -> Iterator[str]:
+    for proof in proofs:
+        yield f"{proof.cell}  {proof.ref}  {proof.seconds:.1f} s"
+        width = max((len(verdict.check) for verdict in proof.verdicts), default=0)
+        for verdict in proof.verdicts:
+            detail = verdict.detail.strip().replace("\n", "\n" + " " * (width + 6))
+            yield f"  {_MARKS[verdict.verdict]} {verdict.check:{width}}  {detail}"
+        if proof.error:
+            yield f"  ✗ {proof.error}"
+    found = [verdict.verdict for proof in proofs for verdict in proof.verdicts]
+    yield f"{found.count('pass')} passed, {found.count('fail')} failed, {found.count('skip')} skipped"
+
+
+def _to_json(proof: Proof) -> dict[str, object]:
+    return {
+        "cell": proof.cell,
+        "ref": proof.ref,
+        "passed": proof.passed,
+        "seconds": round(proof.seconds, 3),
+        "error": str(proof.error) if proof.error else None,
+        "checks": [
+            {"check": verdict.check, "verdict": verdict.verdict, "detail": verdict.detail}
+            for verdict in proof.verdicts
+        ],
+    }
+
+
+def _raise_first(proofs: Sequence[Proof]) -> None:
+    """Raise the first error that kept checks from being run, or a CheckError that counts the images that failed."""
+    for proof in proofs:
+        if isinstance(proof.error, Cancelled):
+            raise KeyboardInterrupt
+    for proof in proofs:
+        if proof.error:
+            raise proof.error
+    if failed := [proof.cell for proof in proofs if not proof.passed]:
+        raise CheckError(f"{len(failed)} of {len(proofs)} images failed their checks: {', '.join(failed)}")
