@@ -73,7 +73,8 @@ def require_pass(verdicts: tuple[Verdict, ...], name: str) -> None:
     if failed:
         lines = "\n".join(f"  ✗ {verdict.check}: {verdict.detail}" for verdict in failed)
         hint = "the image stays without a tag; correct the definition or the lock and build again."
-        raise CheckError(f"{name}: {len(failed)} of {len(verdicts)} checks failed\n{lines}", hint=hint)
+        names = ", ".join(verdict.check for verdict in failed)
+        raise CheckError(f"{name}: {len(failed)} of {len(verdicts)} checks failed: {names}\n{lines}", hint=hint)
 
 
 def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verdict]:

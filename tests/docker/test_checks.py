@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import threading
 from typing import TYPE_CHECKING
+
+import pytest
 
 from builder.checks.container import LABEL, describe_owner, remove_orphans
 from tests.docker.test_interruption import wait_for
@@ -48,6 +51,80 @@ def test_no_variable_of_the_image_turns_the_checks_off(lab: Lab) -> None:
 def test_another_python_in_front_is_found(lab: Lab) -> None:
     said = refuse(lab, "install -D /bin/true /opt/front/python", "ENV PATH=/opt/front:$PATH")
     assert "✗ command: `python` is /opt/front/python" in said
+
+
+OVERWRITE = (
+    f"cd {SITE} && mkdir six-99.0.dist-info && printf 'Name: six\\nVersion: 99.0\\n' > six-99.0.dist-info/METADATA"
+    " && printf 'six.py,,\\nsix-99.0.dist-info/METADATA,,\\n' > six-99.0.dist-info/RECORD"
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "last", "words"),
+    [
+        (OVERWRITE, "", "✗ owners: conda and pip both own 1 files: pip installed over conda's: "),
+        (f"echo >> {SITE}/six.py", "", "✗ files: 1 of "),
+        (f"rm {SITE}/six.py", "", "site-packages/six.py is missing (six "),
+        (
+            f"rm {SITE}/__pycache__/six*; echo 'raise OSError(7)' > {SITE}/six.py",
+            "",
+            "✗ imports: six: import six: OSError: 7",
+        ),
+        ("true", "ENV PIP_CONSTRAINT=", "✗ constraint: PIP_CONSTRAINT names no file"),
+        ("true > /etc/imgbuild/constraints.txt", "", "✗ constraint: missing: "),
+        ("echo machine a login b password c > /root/.netrc", "", "✗ no-secrets: looks like a secret: /root/.netrc"),
+        ("true", "ENV HF_TOKEN=x", "✗ no-secrets: looks like a secret: variable HF_TOKEN"),
+        ("chmod u+s /bin/true", "", "✗ no-setuid: 1 setuid or setgid files: /usr/bin/true"),
+        ("true", "USER 0", "✗ user: the image's default user is root"),
+    ],
+)
+def test_spoilt_image_is_refused_with_the_reason(lab: Lab, step: str, last: str, words: str) -> None:
+    assert words in refuse(lab, step, last)
+
+
+def test_image_has_a_limit_of_size(lab: Lab) -> None:
+    lab.define(**{"max-size": "100 MB"})
+    done = lab.build()
+    assert done.returncode == 9
+    assert "GB unpacked, the definition allows 0.10 GB" in done.stderr
+
+
+def test_image_has_checks_of_its_own_and_inherits_them(lab: Lab) -> None:
+    lab.define()
+    own = lab.folder / "checks" / "site.py"
+    own.parent.mkdir()
+    own.write_text(
+        "from verdict import Failed, run_checks\n"
+        "def has_six(expected):\n    import six\n    raise Failed(six.__name__ + ' is here')\nrun_checks([has_six])\n"
+    )
+    child = lab.root / "images" / f"{lab.name}-child" / "image.yaml"
+    child.parent.mkdir()
+    child.write_text(f"name: {lab.name}-child\nextends: {lab.name}\n")
+    done = lab.build()
+    assert done.returncode == 9
+    assert "✗ has-six: six is here" in done.stderr
+    assert f"{lab.name}-child-py3.11-cpu: failed: 1 of 27 checks failed: has-six" in done.stderr
+    own.write_text("raise SystemExit(3)\n")
+    assert "✗ own_site: own_site.py gave no verdict: exit status 3" in lab.build().stderr
+
+
+def test_images_are_tested_again_and_another_lock_is_told(lab: Lab) -> None:
+    lab.define()
+    missing = lab.run("test", "--all")
+    assert missing.returncode == 5, missing.stderr
+    assert lab.build().returncode == 0
+    done = lab.run("test", "--all", "--json")
+    assert done.returncode == 0, done.stderr
+    (proof,) = json.loads(done.stdout)
+    found = {it["check"]: it["verdict"] for it in proof["checks"]}
+    assert found["files"] == found["size"] == "pass"
+    assert found["device"] == "skip"
+    assert proof["passed"] is True
+    lab.define(conda=["six", "click"])
+    assert lab.run("lock").returncode == 0
+    other = lab.run("test", "--all")
+    assert other.returncode == 9
+    assert "was built from another lock" in other.stderr
 
 
 def test_words_that_a_package_prints_at_start_are_no_verdicts(lab: Lab) -> None:

@@ -87,7 +87,7 @@ def test_lines_that_are_no_verdicts_are_ignored(tmp_path: Path) -> None:
 def test_failed_checks_are_named() -> None:
     verdicts = (Verdict(check="a", verdict="pass", detail=""), Verdict(check="b", verdict="fail", detail="why"))
     require_pass(verdicts[:1], "cell")
-    with pytest.raises(CheckError, match=r"cell: 1 of 2 checks failed\n  ✗ b: why"):
+    with pytest.raises(CheckError, match=r"cell: 1 of 2 checks failed: b\n  ✗ b: why"):
         require_pass(verdicts, "cell")
 
 
