@@ -9,6 +9,7 @@ import click
 
 from builder import __version__
 from builder.commands.build import build
+from builder.commands.doctor import doctor
 from builder.commands.lock import lock
 from builder.commands.matrix import matrix
 from builder.commands.plan import plan
@@ -31,7 +32,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (matrix, lock, plan, render, build, test):
+for _command in (matrix, lock, plan, render, build, test, doctor):
     cli.add_command(_command)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from builder.checks import GpuUse
+from builder.host_gpu import list_devices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 _CDI_KIND = "nvidia.com/gpu="
 _MAPS_TO_CDI = Version("29.2")
 """The first engine that serves `--gpus` by CDI; those before it ask NVIDIA's hook alone."""
-_VENDOR, _DISPLAY = "0x10de", "0x03"
 
 
 def decide_gpu_use(info: Mapping[str, Any], *, local: bool, required: bool, root: Path = Path("/")) -> GpuUse:
@@ -44,10 +44,4 @@ def lists_gpus(info: Mapping[str, Any]) -> bool:
 
 def has_gpu(root: Path) -> bool:
     """Return whether a machine has an NVIDIA GPU, by its driver or, where there is none, by its PCI devices."""
-    if (root / "proc/driver/nvidia/version").is_file():
-        return True
-    for device in root.glob("sys/bus/pci/devices/*"):
-        kind = [(device / name).read_text().strip() for name in ("vendor", "class") if (device / name).is_file()]
-        if len(kind) == 2 and kind[0] == _VENDOR and kind[1].startswith(_DISPLAY):
-            return True
-    return False
+    return (root / "proc/driver/nvidia/version").is_file() or bool(list_devices(root))

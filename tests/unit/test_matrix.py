@@ -18,7 +18,8 @@ CPU = None
 
 @pytest.fixture
 def shipped() -> tuple[Definition, ...]:
-    return load_definitions(IMAGES)
+    """The first two images of the family: one without torch, one with."""
+    return tuple(it for it in load_definitions(IMAGES) if it.name in {"base", "pytorch"})
 
 
 @pytest.fixture
@@ -47,6 +48,12 @@ def test_the_main_command_selects_one_cell(shipped: tuple[Definition, ...]) -> N
     assert cell.variant == "cu118"
     assert cell.build is not None
     assert (cell.build.wheel_index, cell.build.torch) == ("cu118", cell.torch)
+
+
+def test_the_main_command_selects_one_cell_of_each_image_of_the_family() -> None:
+    cells = select_cells(load_definitions(IMAGES), cuda="11.8", python="3.10")
+    assert [cell.image for cell in cells] == ["jupyter", "jupyter-ssh", "pytorch", "train"]
+    assert {cell.tag for cell in cells} == {"2.7.1-cu118-py310"}
 
 
 def test_cell_without_torch_has_neither_version_nor_build(shipped: tuple[Definition, ...]) -> None:

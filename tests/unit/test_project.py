@@ -21,7 +21,14 @@ def root(tmp_path: Path) -> Path:
 
 def test_project_of_this_repository_is_whole() -> None:
     project = load_project(PROJECT)
-    assert [definition.name for definition in project.definitions] == ["base", "pytorch"]
+    assert [definition.name for definition in project.definitions] == [
+        "base",
+        "jupyter",
+        "jupyter-ssh",
+        "pytorch",
+        "train",
+    ]
+    assert project.definition("jupyter-ssh").checks == (PROJECT / "images" / "jupyter" / "checks" / "server.py",)
     assert project.base("pytorch").key == project.definition("pytorch").base
     assert project.lock_path("pytorch") == PROJECT / "images" / "pytorch" / "imgbuild.lock"
 

@@ -1,0 +1,78 @@
+"""The NVIDIA GPUs and the driver of this machine, by nvidia-smi, or by what the kernel tells where that is missing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+_QUERY = "--query-gpu=name,compute_cap,driver_version"
+_DRIVER = re.compile(r"^NVRM version:.*?\s(\d{3,}\.[\d.]+)\s", re.MULTILINE)
+_VENDOR, _DISPLAY = "0x10de", "0x03"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostGpus:
+    """What a machine has: the GPUs by name, with their architecture (`sm_90`) where it is known, and the driver.
+
+    `fault` is what keeps a GPU that is there from being used on the machine itself.
+    """
+
+    names: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
+    driver: Version | None = None
+    fault: str = ""
+
+
+def find_gpus(root: Path = Path("/"), command: str = "nvidia-smi") -> HostGpus:
+    """Return the GPUs of this machine; `root` is where its /proc and /sys are."""
+    devices = list_devices(root)
+    version = root / "proc/driver/nvidia/version"
+    driver = parse_driver(version.read_text(errors="replace")) if version.is_file() else None
+    try:
+        done = subprocess.run([command, _QUERY, "--format=csv,noheader"], capture_output=True, text=True, check=False)
+    except OSError:
+        fault = "" if driver or not devices else "there is no driver: install NVIDIA's"
+        return HostGpus(names=devices, driver=driver, fault=fault)
+    if done.returncode:
+        said = " ".join((done.stdout + done.stderr).split())
+        return HostGpus(names=devices, driver=driver, fault=f"nvidia-smi fails: {said}")
+    return parse_query(done.stdout)
+
+
+def parse_query(text: str) -> HostGpus:
+    """Return the GPUs in the output of nvidia-smi: `NVIDIA H200, 9.0, 550.54.15` for each."""
+    names, arches, drivers = [], [], []
+    for line in text.strip().splitlines():
+        name, capability, driver = (part.strip() for part in line.rsplit(",", 2))
+        names.append(name)
+        if re.fullmatch(r"\d+\.\d", capability):  # not "[N/A]", as drivers before 510 say
+            arches.append(f"sm_{capability.replace('.', '')}")
+        drivers.append(driver)
+    return HostGpus(names=tuple(names), arches=tuple(arches), driver=_to_version(drivers[0]) if drivers else None)
+
+
+def parse_driver(text: str) -> Version | None:
+    """Return the version in /proc/driver/nvidia/version, of the closed or the open kernel module."""
+    found = _DRIVER.search(text)
+    return _to_version(found[1]) if found else None
+
+
+def list_devices(root: Path) -> tuple[str, ...]:
+    """Return the addresses of NVIDIA's display devices on the PCI bus, whether or not they have a driver."""
+    found = []
+    for device in sorted(root.glob("sys/bus/pci/devices/*")):
+        kind = [(device / name).read_text().strip() for name in ("vendor", "class") if (device / name).is_file()]
+        if len(kind) == 2 and kind[0] == _VENDOR and kind[1].startswith(_DISPLAY):
+            found.append(f"NVIDIA GPU at {device.name}")
+    return tuple(found)
+
+
+def _to_version(text: str) -> Version | None:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None

@@ -1,0 +1,103 @@
+"""The GPUs of a machine, from what nvidia-smi and the kernel say, and the cells that they can run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.version import Version
+
+from builder.fitness import judge_cells
+from builder.host_gpu import HostGpus, find_gpus, parse_driver, parse_query
+from builder.matrix import select_cells
+from tests.samples import make_definition
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLOSED = """\
+NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024
+GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)
+"""
+OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (dvs-builder@U22)\n"
+
+
+@pytest.mark.parametrize(("text", "driver"), [(CLOSED, "535.183.1"), (OPEN, "580.95.5"), ("NVRM version:\n", None)])
+def test_driver_of_a_kernel_module(text: str, driver: str | None) -> None:
+    assert parse_driver(text) == (Version(driver) if driver else None)
+
+
+def test_what_nvidia_smi_lists() -> None:
+    found = parse_query("NVIDIA H200, 9.0, 550.54.15\nNVIDIA A100-SXM4-80GB, 8.0, 550.54.15\n")
+    assert found.names == ("NVIDIA H200", "NVIDIA A100-SXM4-80GB")
+    assert found.arches == ("sm_90", "sm_80")
+    assert found.driver == Version("550.54.15")
+    assert parse_query("Tesla K80, [N/A], 470.256.02\n").arches == ()
+
+
+def add_device(root: Path) -> None:
+    device = root / "sys/bus/pci/devices/0000:41:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text("0x10de\n")
+    (device / "class").write_text("0x030200\n")
+
+
+def write_command(tmp_path: Path, script: str) -> str:
+    command = tmp_path / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    return str(command)
+
+
+def test_machine_without_nvidia_smi(tmp_path: Path) -> None:
+    absent = str(tmp_path / "nvidia-smi")
+    assert find_gpus(tmp_path, absent) == HostGpus()
+    add_device(tmp_path)
+    assert find_gpus(tmp_path, absent).fault == "there is no driver: install NVIDIA's"
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    (tmp_path / "proc/driver/nvidia/version").write_text(CLOSED)
+    assert find_gpus(tmp_path, absent) == HostGpus(names=("NVIDIA GPU at 0000:41:00.0",), driver=Version("535.183.1"))
+
+
+def test_nvidia_smi_that_fails_says_why(tmp_path: Path) -> None:
+    add_device(tmp_path)
+    command = write_command(tmp_path, "echo couldn\\'t communicate with the NVIDIA driver; exit 9")
+    assert find_gpus(tmp_path, command).fault == "nvidia-smi fails: couldn't communicate with the NVIDIA driver"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "unreachable", "fits"),
+    [
+        (HostGpus(), "", {"11.8": "CPU only", "12.6": "CPU only", "cpu": "runs"}),
+        (
+            HostGpus(names=("A100",), arches=("sm_80",), driver=Version("550.54.15")),
+            "",
+            {"11.8": "runs", "12.6": "runs"},
+        ),
+        (
+            HostGpus(names=("A100",), arches=("sm_80",), driver=Version("470.256.02")),
+            "",
+            {"11.8": "runs", "12.6": "does not run"},
+        ),
+        (
+            HostGpus(names=("B200",), arches=("sm_100",), driver=Version("580.95.05")),
+            "",
+            {"11.8": "does not run", "cpu": "runs"},
+        ),
+        (HostGpus(names=("A100",), arches=("sm_80",)), "no runtime", {"12.6": "CPU only", "cpu": "runs"}),
+        (HostGpus(names=("A100",), fault="no driver"), "", {"12.6": "CPU only"}),
+    ],
+)
+def test_cells_are_judged_by_driver_and_architecture(gpus: HostGpus, unreachable: str, fits: dict[str, str]) -> None:
+    cells = select_cells([make_definition()], python="3.10")
+    found = {judgement.cell: judgement for judgement in judge_cells(cells, gpus, unreachable)}
+    for cuda, fit in fits.items():
+        variant = "cpu" if cuda == "cpu" else f"cu{cuda.replace('.', '')}"
+        assert found[f"pytorch-py3.10-{variant}"].fit == fit
+
+
+def test_reason_names_both_drivers() -> None:
+    gpus = HostGpus(names=("A100",), arches=("sm_80",), driver=Version("470.256.02"))
+    (cell,) = select_cells([make_definition()], python="3.10", cuda="12.6")
+    (judgement,) = judge_cells([cell], gpus, "")
+    assert judgement.why == "driver 470.256.02 is older than CUDA 12.6 needs: 525.60.13 or newer"
