@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from builder import __version__
+from builder.commands.bench import bench
 from builder.commands.build import build
 from builder.commands.doctor import doctor
 from builder.commands.lock import lock
@@ -19,7 +20,8 @@ from builder.errors import Cancelled, ImgbuildError
 
 _EPILOG = """\b
 Exit codes: 0 done · 1 failure · 2 usage · 3 definition or sources · 4 no such cell · 5 lock missing or stale ·
-6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry · 130 interrupted
+6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry ·
+11 slower than the baseline · 130 interrupted
 """
 
 
@@ -32,7 +34,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (matrix, lock, plan, render, build, test, doctor):
+for _command in (matrix, lock, plan, render, build, test, doctor, bench):
     cli.add_command(_command)
 
 

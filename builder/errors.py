@@ -82,6 +82,12 @@ class PushError(ImgbuildError):
     exit_code = 10
 
 
+class SlowerError(ImgbuildError):
+    """An image is slower than its baseline, beyond what the measurements differ by."""
+
+    exit_code = 11
+
+
 class Cancelled(ImgbuildError):  # noqa: N818 - no error of anybody's
     """It was told to stop, and did; the exit code is that of a process that SIGINT ended."""
 

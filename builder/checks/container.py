@@ -44,11 +44,12 @@ _HINT = "see that the engine runs and rerun the same command: the image is built
 
 @contextlib.contextmanager
 def start_container(
-    image: str, files: Mapping[str, bytes], cancelled: threading.Event, *, gpu: str = "none"
+    image: str, files: Mapping[str, bytes], cancelled: threading.Event, *, gpu: str = "none", **more: Any
 ) -> Iterator[Container]:
     """Yield a running container of an image, without a network and with the files (path → content) in it.
 
-    With `gpu` a key of `GPUS` it gets every GPU of the machine. Raises GpuError when the engine cannot give them.
+    With `gpu` a key of `GPUS` it gets every GPU of the machine; `more` are options of docker-py's `run`. Raises
+    GpuError when the engine cannot give the GPUs.
 
     Raises CheckError when the image does not start, EngineError when the engine is lost on the way, and Cancelled
     once that event is set: the last two also while the caller uses the container, which is then gone.
@@ -60,7 +61,12 @@ def start_container(
     with _explained(cancelled):
         container = DockerContainer(image).with_command(["sleep", _LIFE])
         options: dict[str, Any] = {"device_requests": [GPUS[gpu]]} if gpu in GPUS else {}
-        options |= {"network_mode": "none", "labels": {LABEL: describe_owner()}, "auto_remove": True, "init": True}
+        options |= {
+            "network_mode": "none",
+            "labels": {LABEL: describe_owner()},
+            "auto_remove": True,
+            "init": True,
+        } | more
         container.with_kwargs(**options)
         for path, data in files.items():
             container.with_copy_into_container(data, path)

@@ -1,0 +1,127 @@
+"""In an image: how many samples, products and training steps a second, each measured several times. Needs torch only.
+
+It prints one JSON line for what it runs on, and one for each figure: its name, its unit, and every repeat.
+"""
+
+import itertools
+import json
+import os
+import sys
+import time
+
+WORK = 64  # the side of a sample's picture
+MATRIX = {"cpu": 1024, "cuda": 4096}
+
+
+def main():
+    """Print the figures that the options ask for."""
+    try:
+        import torch
+    except ImportError as error:
+        sys.exit(f"this image cannot import torch: {error}")
+    options = json.loads(sys.argv[1])
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    tell({"machine": describe(torch, place)})
+    for name, unit, measure in list_figures(torch, place, options):
+        measure()  # a first time, to warm up
+        tell({"figure": name, "unit": unit, "repeats": [measure() for _ in range(options["repeats"])]})
+
+
+def tell(line):
+    """Print one JSON line at once."""
+    print(json.dumps(line), flush=True)
+
+
+def describe(torch, place):
+    """Return what the figures depend on: another machine's cannot be compared."""
+    gpu = torch.cuda.get_device_name(0) if place == "cuda" else None
+    return {"cores": len(os.sched_getaffinity(0)), "cpu": read_cpu(), "gpu": gpu, "torch": torch.__version__}
+
+
+def read_cpu():
+    """Return the model of the processor."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
+
+
+def list_figures(torch, place, options):
+    """Yield the name, the unit and the measurement of each figure."""
+    pins = [False, True] if place == "cuda" else [False]
+    for batch, workers, pin in itertools.product(options["batch-sizes"], options["workers"], pins):
+        for prefetch in options["prefetch"] if workers else [None]:
+            name = f"loader batch={batch} workers={workers} pin={int(pin)} prefetch={prefetch or 0}"
+            arguments = (torch, place, options["samples"], batch, workers, pin, prefetch)
+            yield name, "samples/s", lambda arguments=arguments: load(*arguments)
+    for kind in ["float32", "bfloat16"] + (["float16"] if place == "cuda" else []):
+        yield f"matmul {kind}", "GFLOP/s", lambda kind=kind: multiply(torch, place, getattr(torch, kind))
+    for amp in (False, True):
+        name = f"train {'amp' if amp else 'float32'}"
+        yield name, "steps/s", lambda amp=amp: train(torch, place, options["steps"], amp)
+
+
+def load(torch, place, samples, batch, workers, pin, prefetch):
+    """Return the samples a second of a DataLoader whose data set turns bytes into a normalized, flipped picture."""
+
+    class Pictures(torch.utils.data.Dataset):
+        def __init__(self):
+            self.bytes = torch.randint(0, 256, (64, 3, WORK, WORK), dtype=torch.uint8)
+
+        def __len__(self):
+            return samples
+
+        def __getitem__(self, index):
+            picture = self.bytes[index % len(self.bytes)].float().div(255).sub(0.5).div(0.25)
+            return picture.flip(-1) if index % 2 else picture
+
+    more = {"prefetch_factor": prefetch} if prefetch else {}
+    loader = torch.utils.data.DataLoader(Pictures(), batch_size=batch, num_workers=workers, pin_memory=pin, **more)
+    began = time.perf_counter()
+    seen = sum(len(pictures.to(place, non_blocking=pin)) for pictures in loader)
+    synchronize(torch, place)
+    return seen / (time.perf_counter() - began)
+
+
+def multiply(torch, place, kind):
+    """Return the GFLOP/s of a square matrix product."""
+    size = MATRIX[place]
+    left, right = (torch.randn(size, size, device=place).to(kind) for _ in range(2))
+    rounds = 10
+    synchronize(torch, place)
+    began = time.perf_counter()
+    for _ in range(rounds):
+        left @ right
+    synchronize(torch, place)
+    return 2 * size**3 * rounds / (time.perf_counter() - began) / 1e9
+
+
+def train(torch, place, steps, amp):
+    """Return the training steps a second of a small convolutional network, with or without autocast."""
+    nn = torch.nn
+    layers = (nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10)).to(place)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaler = torch.cuda.amp.GradScaler(enabled=amp and place == "cuda")
+    pictures = torch.randn(32, 3, WORK, WORK, device=place)
+    labels = torch.randint(0, 10, (32,), device=place)
+    kind = torch.float16 if place == "cuda" else torch.bfloat16
+    synchronize(torch, place)
+    began = time.perf_counter()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        with torch.autocast(place, dtype=kind, enabled=amp):
+            loss = nn.functional.cross_entropy(model(pictures), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    synchronize(torch, place)
+    return steps / (time.perf_counter() - began)
+
+
+def synchronize(torch, place):
+    """Wait until a GPU has done what it was given."""
+    if place == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

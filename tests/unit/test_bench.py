@@ -1,0 +1,103 @@
+"""Figures, their intervals, and when one is slower than its baseline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.bench.figures import (
+    Figure,
+    Measurement,
+    compare_figures,
+    find_interval,
+    read_measurement,
+    write_measurement,
+)
+from builder.bench.picture import arrange, draw_heat_map
+from builder.errors import ImgbuildError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+speeds = st.lists(st.floats(min_value=1.0, max_value=1e9), min_size=1, max_size=9)
+
+
+def make_figure(*repeats: float, name: str = "matmul float32") -> Figure:
+    return Figure(name=name, unit="GFLOP/s", repeats=repeats)
+
+
+@given(speeds)
+def test_interval_holds_the_median(repeats: list[float]) -> None:
+    low, high = find_interval(repeats)
+    assert min(repeats) <= low <= make_figure(*repeats).median <= high <= max(repeats)
+
+
+@given(speeds)
+def test_what_is_the_same_is_never_slower(repeats: list[float]) -> None:
+    (change,) = compare_figures([make_figure(*repeats)], [make_figure(*repeats)])
+    assert change.ratio == 1
+    assert not change.is_slower
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "slower"),
+    [
+        ((50, 51, 49, 50), (100, 101, 99, 100), True),
+        ((97, 98, 99, 98), (100, 101, 99, 100), False),  # within what the repeats differ by
+        ((97.9, 98, 98.1), (99.9, 100, 100.1), True),  # as far apart, and steady
+        ((50, 100, 75), (100, 60, 140), False),
+        ((200, 201, 202), (100, 101, 99), False),
+    ],
+)
+def test_slower_is_what_the_noise_does_not_explain(
+    now: tuple[float, ...], before: tuple[float, ...], *, slower: bool
+) -> None:
+    (change,) = compare_figures([make_figure(*now)], [make_figure(*before)])
+    assert change.is_slower is slower
+
+
+def test_figures_of_one_side_alone_are_left_out() -> None:
+    assert list(compare_figures([make_figure(1.0, name="new")], [make_figure(1.0, name="old")])) == []
+
+
+def test_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    machine = (("cores", 2), ("cpu", "x"), ("gpu", None), ("torch", "2.7.1"))
+    measurement = Measurement(ref="a:1", machine=machine, figures=(make_figure(1.5, 2.5),))
+    write_measurement(tmp_path / "now.json", measurement)
+    assert read_measurement(tmp_path / "now.json") == measurement
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"ref": "a", "machine": {}, "figures": [{"name": "x", "unit": "y", "repeats": []}]}', "\0"],
+)
+def test_file_that_is_no_baseline_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    path.write_text(text)
+    with pytest.raises(ImgbuildError, match="is no baseline"):
+        read_measurement(path)
+
+
+LOADERS = tuple(
+    make_figure(float(100 * batch + workers), name=f"loader batch={batch} workers={workers} pin=0 prefetch={prefetch}")
+    for batch in (16, 64)
+    for workers, prefetch in ((0, 0), (1, 2), (1, 4))
+)
+
+
+def test_loaders_are_arranged_by_batch_and_workers() -> None:
+    grids = arrange([*LOADERS, make_figure(1.0)])
+    assert sorted(grids) == ["pageable memory, prefetch 2", "pageable memory, prefetch 4"]
+    assert sorted(grids["pageable memory, prefetch 4"]) == [(16, 0), (16, 1), (64, 0), (64, 1)]
+    assert grids["pageable memory, prefetch 4"][64, 1] == 6401
+
+
+def test_heat_map_is_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    draw_heat_map(LOADERS, tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ImgbuildError, match="no DataLoader was measured"):
+        draw_heat_map([make_figure(1.0)], tmp_path / "none.png")
