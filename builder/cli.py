@@ -11,6 +11,7 @@ from builder import __version__
 from builder.commands.bench import bench
 from builder.commands.build import build
 from builder.commands.doctor import doctor
+from builder.commands.export import export
 from builder.commands.lock import lock
 from builder.commands.matrix import matrix
 from builder.commands.plan import plan
@@ -34,7 +35,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (matrix, lock, plan, render, build, test, doctor, bench):
+for _command in (matrix, lock, plan, render, build, test, doctor, bench, export):
     cli.add_command(_command)
 
 

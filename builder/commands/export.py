@@ -1,0 +1,77 @@
+"""`imgbuild export`: the locked packages of an image, for people who want them without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from builder.commands.options import open_project
+from builder.errors import CellError, ImgbuildError
+
+if TYPE_CHECKING:
+    from builder.inputs import Job
+    from builder.lock import Environment
+    from builder.project import Project
+
+
+@click.command()
+@click.argument("ref", metavar="REF|CELL")
+@click.option("--format", "name", type=click.Choice(["environment.yml", "explicit", "pixi.lock"]), required=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout.")
+@click.pass_context
+def export(context: click.Context, ref: str, name: str, output: Path | None) -> None:
+    """Print the packages of an image (pytorch:2.7.1-cu118-py310) or cell (pytorch-py3.10-cu118) from its lock.
+
+    Nothing is run. When the engine has the image, it has to be of this lock: exit code 5 when it is not.
+    """
+    from builder.export import FORMATS
+    from builder.files import write_whole
+    from builder.locking import find_environments, read_locks
+
+    project = open_project(context.obj)
+    job = _find_job(project, ref)
+    (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
+    _require_same_lock(job, environment)
+    text = FORMATS[name](replace(environment, name=job.cell.id), job.torch.index or "")
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        write_whole(output, text)
+    except OSError as error:
+        raise ImgbuildError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _find_job(project: Project, ref: str) -> Job:
+    """Return the cell whose id or image ref, with or without a registry, was given."""
+    from builder.locking import make_job
+    from builder.matrix import expand_cells
+    from builder.pipeline import image_ref
+
+    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
+    for job in (make_job(project, cell) for cell in cells):
+        if ref in {job.cell.id, image_ref(job)} or ref.endswith(f"/{image_ref(job)}"):
+            return job
+    raise CellError(f"no cell of this project is called {ref}, or makes an image of that name", hint="imgbuild matrix")
+
+
+def _require_same_lock(job: Job, environment: Environment) -> None:
+    """Raise LockError when the engine has the image, and it is of another lock; without an engine there is none."""
+    from builder.engine import Engine
+    from builder.errors import EngineError, LockError
+    from builder.pipeline import image_ref
+    from builder.render import LABEL, digest_packages
+
+    try:
+        with Engine() as engine:
+            image_id = engine.find_image(image_ref(job))
+            labels = engine.read_labels(image_id) if image_id else None
+    except EngineError:
+        return
+    if labels is not None and labels.get(f"{LABEL}.packages") != digest_packages(environment):
+        raise LockError(
+            f"{image_ref(job)} was built from another lock", hint="build it again, or check out that lock."
+        )

@@ -1,0 +1,62 @@
+"""The locked packages of a cell in the formats of other tools: for who wants the environment without the image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import yaml
+
+from builder.channels import CHANNEL_ALIAS
+from builder.lock import PLATFORM, Lock, dump_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from builder.lock import Environment
+
+
+def export_environment(environment: Environment, index: str) -> str:
+    """Return an environment.yml with every package pinned, for `conda env create` and micromamba.
+
+    `index` is the pip index that the wheels need beside pip's own, empty where they need none.
+    """
+    conda = [f"{it.name}={it.version}={it.build}" for it in environment.conda]
+    pip = [f"--extra-index-url {index}"] if index else []
+    pip += [f"{wheel.name}=={wheel.version}" for wheel in environment.pip]
+    data = {
+        "name": environment.name,
+        "channels": [*(url.removeprefix(f"{CHANNEL_ALIAS}/") for url in environment.channels), "nodefaults"],
+        "dependencies": [*conda, *([{"pip": pip}] if environment.pip else [])],
+    }
+    return yaml.safe_dump(data, sort_keys=False, width=1000)
+
+
+def export_explicit(environment: Environment, index: str) -> str:
+    """Return an @EXPLICIT list with hashes, for `conda create --file`, and what pip installs afterwards as comments."""
+    return "\n".join(_list_explicit(environment, index)) + "\n"
+
+
+def export_pixi_lock(environment: Environment, index: str) -> str:  # noqa: ARG001 (it has addresses)
+    """Return a pixi.lock, version 6, with the environment as its `default`."""
+    return dump_lock(Lock(environments=(replace(environment, name="default"),)))
+
+
+def _list_explicit(environment: Environment, index: str) -> Iterator[str]:
+    yield f"# platform: {PLATFORM}"
+    if environment.pip:
+        yield "# conda installs no wheels; afterwards, with the environment's pip, in one command:"
+        yield "# pip install --no-deps" + (f" --extra-index-url {index}" if index else "") + " \\"
+        *others, last = (f"#   {wheel.name}=={wheel.version}" for wheel in environment.pip)
+        yield from (f"{line} \\" for line in others)
+        yield last
+    yield "@EXPLICIT"
+    for package in environment.conda:
+        yield f"{package.url}#{package.md5}"
+
+
+FORMATS: dict[str, Callable[[Environment, str], str]] = {
+    "environment.yml": export_environment,
+    "explicit": export_explicit,
+    "pixi.lock": export_pixi_lock,
+}
