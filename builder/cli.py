@@ -12,6 +12,7 @@ from builder.commands.bench import bench
 from builder.commands.build import build
 from builder.commands.doctor import doctor
 from builder.commands.export import export
+from builder.commands.init import init
 from builder.commands.lock import lock
 from builder.commands.matrix import matrix
 from builder.commands.plan import plan
@@ -35,7 +36,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (matrix, lock, plan, render, build, test, doctor, bench, export):
+for _command in (init, matrix, lock, plan, render, build, test, doctor, bench, export):
     cli.add_command(_command)
 
 

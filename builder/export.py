@@ -33,11 +33,11 @@ def export_environment(environment: Environment, index: str) -> str:
 
 
 def export_explicit(environment: Environment, index: str) -> str:
-    """Return an @EXPLICIT list with hashes, for `conda create --file`, and what pip installs afterwards as comments."""
+    """Return an @EXPLICIT list with hashes, for `conda create --file`, and what pip adds as comments."""
     return "\n".join(_list_explicit(environment, index)) + "\n"
 
 
-def export_pixi_lock(environment: Environment, index: str) -> str:  # noqa: ARG001 (it has addresses)
+def export_pixi_lock(environment: Environment, _index: str) -> str:
     """Return a pixi.lock, version 6, with the environment as its `default`."""
     return dump_lock(Lock(environments=(replace(environment, name="default"),)))
 

@@ -1,0 +1,141 @@
+"""What a file of another tool asks for: what a definition has a place for, and what it has none for. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
+_TORCH = {"torch", "pytorch"}
+_TRIO = {"torchvision", "torchaudio"}
+_CUDA = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
+_SPEC = re.compile(r"(?:(?P<channel>[^\s:]+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
+_VARIANT = re.compile(r"cu(\d+)(\d)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something stands: a file and a line."""
+
+    path: Path
+    line: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Wishes:
+    """What is asked for, while a file is read. `left` tells what has no place in a definition, and why."""
+
+    channels: list[str] = field(default_factory=list)
+    conda: list[str] = field(default_factory=list)
+    pip: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    python: str | None = None
+    torch: str | None = None
+    has_torch: bool = False
+    cuda: str | None = None
+    left: list[tuple[Place, str, str]] = field(default_factory=list)
+
+    def leave(self, place: Place, text: str, why: str) -> None:
+        """Note what is left out."""
+        self.left.append((place, text, why))
+
+    def add_conda(self, spec: str, place: Place) -> None:
+        """Take a conda spec: `numpy`, `numpy=1.26`, `pytorch::pytorch=2.1`, `python >=3.10,<3.13`."""
+        found = _SPEC.fullmatch(spec.split(" #", 1)[0].strip())
+        if not found:
+            self.leave(place, spec, "it is no conda spec")
+            return
+        name, rest = found["name"].lower(), found["rest"].strip()
+        version = _find_release(rest)
+        if name == "python":
+            self.python = ".".join(version.split(".")[:2]) if version else None
+        elif name in _TORCH:
+            self._ask_torch(version, place, spec)
+            variant = re.search(r"cuda(\d+\.\d+)|cuda(\d+)(\d)\b", rest)
+            if variant:
+                self.cuda = variant[1] or f"{variant[2]}.{variant[3]}"
+        elif name in _CUDA:
+            self.cuda = ".".join(version.split(".")[:2]) if version else self.cuda
+        elif name in _TRIO:
+            self.leave(place, spec, "imgbuild takes the one that belongs to the torch of each cell")
+            self.pip.append(name)
+        elif name in {"cpuonly", "pip", "pytorch-mutex"}:
+            self.cuda = "cpu" if name == "cpuonly" else self.cuda
+        else:
+            channel = f"{found['channel']}::" if found["channel"] else ""
+            self.conda.append(f"{channel}{name}{_join_spec(rest)}")
+
+    def add_pip(self, text: str, place: Place) -> None:
+        """Take a pip requirement; its marker is judged for Linux."""
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            self.leave(
+                place, text, "a definition has only names and versions: publish it as a wheel, or install it later"
+            )
+            return
+        if requirement.url:
+            self.leave(place, text, "a lock holds wheels of an index only: publish it as a wheel, or install it later")
+            return
+        marker = requirement.marker
+        if marker and "python_" not in str(marker) and not marker.evaluate(LINUX):
+            self.leave(place, text, "its marker does not hold on Linux")
+            return
+        name = canonicalize_name(requirement.name)
+        pinned = next((it.version for it in requirement.specifier if it.operator in {"==", "==="}), None)
+        local = Version(pinned).local if pinned and "*" not in pinned else None
+        if local and (found := _VARIANT.fullmatch(local)):
+            self.cuda = f"{found[1]}.{found[2]}"
+        elif local == "cpu":
+            self.cuda = "cpu"
+        if name == "torch":
+            self._ask_torch(pinned.partition("+")[0] if pinned else None, place, text)
+        elif name in _TRIO:
+            if pinned:
+                self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
+            self.pip.append(name)
+        elif name.startswith("nvidia-") or name in {"triton", "pytorch-triton"}:
+            self.leave(place, text, "torch brings the one that it needs")
+        else:
+            self.pip.append(re.sub(r"\s+", " ", str(requirement)))
+
+    def add_index(self, url: str, place: Place) -> None:
+        """Take the address of a pip index: PyTorch's own names a CUDA, any other is the machine's business."""
+        found = re.search(r"/whl/(?:cu(\d+)(\d)|(cpu))/?$", url)
+        if found:
+            self.cuda = found[3] or f"{found[1]}.{found[2]}"
+        else:
+            where = "an index is a matter of the machine: name it in a --sources file"
+            self.leave(place, re.sub(r"//[^/@]*@", "//…@", url), where)
+
+    def _ask_torch(self, version: str | None, place: Place, text: str) -> None:
+        self.has_torch = True
+        try:
+            self.torch = str(Version(version)) if version and len(Version(version).release) == 3 else None
+        except InvalidVersion:
+            self.torch = None
+        if version and not self.torch:
+            self.leave(place, text, "torch is given whole (2.7.1), or left to imgbuild, which takes the newest")
+
+
+def _find_release(rest: str) -> str | None:
+    """Return the version that a conda spec pins or begins with: of `=1.2`, `==1.2.*`, `>=1.2,<2` and `1.2.3 build`."""
+    found = re.match(r"(?:[=~]=?|>=)?\s*(\d+(?:\.\d+)*)", rest)
+    return found[1] if found else None
+
+
+def _join_spec(rest: str) -> str:
+    """Return the version part of a conda spec as a definition writes it: `=1.26`, ` >=1.2,<2`."""
+    if not rest:
+        return ""
+    if rest[0] in "<>!~":
+        return " " + re.sub(r"\s*,\s*", ",", rest)
+    return rest if rest[0] == "=" else f"={'='.join(rest.split())}"

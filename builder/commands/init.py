@@ -1,0 +1,54 @@
+"""`imgbuild init`: a definition from an environment.yml, a requirements.txt or a pixi.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from builder.errors import DefinitionError, ImgbuildError
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    required=True,
+    help="environment.yml, requirements.txt, pixi.toml or pyproject.toml.",
+)
+@click.option("--base", default="miniforge", show_default=True, help="A key of images/bases.yaml.")
+@click.pass_obj
+def init(folder: Path | None, name: str, source: Path, base: str) -> None:
+    """Write images/NAME/image.yaml from what you have, and say of each line that has no place in it, why.
+
+    What is there already is never overwritten.
+    """
+    from builder.adopt.definition_text import write_definition
+    from builder.adopt.files import read_wishes
+    from builder.definition import FILE_NAME, load_definition
+    from builder.files import write_whole
+
+    target = (folder or Path.cwd()) / "images" / name / FILE_NAME
+    if target.exists():
+        raise ImgbuildError(f"{target} is there already", hint="choose another name, or remove it.")
+    wishes = read_wishes(source)
+    text = write_definition(name, wishes, base=base, origin=source.name)
+    made = not target.parent.exists()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, text)
+    except OSError as error:
+        raise ImgbuildError(f"cannot write {target}: {error.strerror}") from error
+    try:
+        load_definition(target)
+    except DefinitionError as error:
+        target.unlink()
+        if made:
+            target.parent.rmdir()
+        message = f"{source} asks for what a definition cannot say: {error.message}"
+        raise DefinitionError(message, hint=error.hint, path=source) from error
+    for place, what, why in wishes.left:
+        click.echo(f"{place.path}:{place.line}: left out: {what}: {why}", err=True)
+    click.echo(str(target))

@@ -1,0 +1,171 @@
+"""`imgbuild init`: definitions from the files that people have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from builder.adopt.files import read_wishes
+from builder.definition import load_definition
+from builder.export import export_environment
+from tests.samples import make_conda, make_environment, make_wheel
+
+if TYPE_CHECKING:
+    from builder.definition import Definition
+
+IMGBUILD = Path(sys.executable).with_name("imgbuild")
+
+
+def init(root: Path, name: str, text: str) -> tuple[Definition, str]:
+    """Return the definition that a file of this name and text becomes, and what is said of the rest."""
+    source = root / name
+    source.write_text(text)
+    argv = [IMGBUILD, "--project", root, "init", "mine", "--from", source]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return load_definition(Path(done.stdout.strip())), done.stderr
+
+
+ENVIRONMENT = """\
+name: research
+channels: [pytorch, nvidia, conda-forge, nodefaults]
+dependencies:
+  - python=3.10
+  - pytorch::pytorch=2.5.1
+  - torchvision
+  - pytorch-cuda=11.8
+  - numpy=1.26
+  - scipy>=1.10, <2
+  - bioconda::samtools
+  - pip:
+    - transformers==4.40.0
+    - -e .
+    - git+https://example.org/a/b.git
+    - accelerate[deepspeed]>=0.30 ; sys_platform == "linux"
+    - pywin32 ; sys_platform == "win32"
+variables:
+  OMP_NUM_THREADS: 4
+prefix: /home/somebody/envs/research
+"""
+
+REQUIREMENTS = """\
+--extra-index-url https://download.pytorch.org/whl/cu118
+--index-url https://user:hunter2@pypi.example/simple
+torch==2.5.1+cu118
+torchvision
+nvidia-cudnn-cu11==9.1.0.70
+numpy<2   # not yet
+-r more.txt
+pandas==2.2.2 \\
+    --hash=sha256:0000
+-e git+https://example.org/x.git#egg=x
+"""
+
+PIXI = """\
+[workspace]
+name = "work"
+channels = ["conda-forge", {channel = "pytorch", priority = 1}]
+platforms = ["linux-64"]
+
+[dependencies]
+python = "3.11.*"
+numpy = ">=1.26,<3"
+samtools = {version = "1.20", channel = "bioconda"}
+cuda-version = "12.6.*"
+
+[pypi-dependencies]
+torch = "==2.7.1"
+transformers = {version = ">=4.40", extras = ["torch"]}
+mine = {path = ".", editable = true}
+
+[feature.test.dependencies]
+pytest = "*"
+"""
+
+
+def test_environment_yml(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "environment.yml", ENVIRONMENT)
+    assert [str(it) for it in (*found.python, *found.cuda)] == ["3.10", "11.8"]
+    assert str(found.torch.version) == "2.5.1"
+    assert found.channels == ("conda-forge",)
+    assert found.conda == ("numpy=1.26", "scipy >=1.10,<2", "bioconda::samtools")
+    assert found.pip[:2] == ("torchvision", "transformers==4.40.0")
+    assert found.pip[2].startswith("accelerate[deepspeed]>=0.30")
+    assert found.env == (("OMP_NUM_THREADS", "4"),)
+    for words in ("environment.yml:13: left out: -e .", "git+https", "pywin32"):
+        assert words in said
+
+
+def test_requirements_txt(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("tqdm\n")
+    found, said = init(tmp_path, "requirements.txt", REQUIREMENTS)
+    assert [str(it) for it in found.cuda] == ["11.8"]
+    assert str(found.torch.version) == "2.5.1"
+    assert found.pip == ("torchvision", "numpy<2", "tqdm", "pandas==2.2.2")
+    assert "requirements.txt:2: left out: https://…@pypi.example/simple" in said
+    assert "hunter2" not in said
+    assert "requirements.txt:5: left out: nvidia-cudnn-cu11" in said
+    assert "requirements.txt:10: left out" in said
+
+
+def test_pixi_toml(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "pixi.toml", PIXI)
+    assert [str(it) for it in (*found.python, *found.cuda)] == ["3.11", "12.6"]
+    assert found.conda == ("numpy >=1.26,<3", "bioconda::samtools=1.20")
+    assert found.pip == ("transformers[torch]>=4.40",)
+    assert "left out: mine" in said
+    assert "left out: feature test" in said
+
+
+def test_plain_list_gets_a_python_and_no_torch(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", "requests\n")
+    assert found.cuda == (None,)
+    assert found.python[0].minor >= 13
+    assert said == ""
+
+
+def test_what_is_there_stays(tmp_path: Path) -> None:
+    init(tmp_path, "requirements.txt", "requests\n")
+    before = (tmp_path / "images/mine/image.yaml").read_text()
+    argv = [IMGBUILD, "--project", tmp_path, "init", "mine", "--from", tmp_path / "requirements.txt"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is there already" in done.stderr
+    assert (tmp_path / "images/mine/image.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("environment.yml", "dependencies: [\n", "environment.yml:"),
+        ("pixi.toml", "[a\n", "pixi.toml: is no TOML"),
+        ("Pipfile", "", "is of no tool"),
+        ("requirements.txt", "-r absent.txt\n", "absent.txt: cannot be read"),
+        ("requirements.txt", "-r requirements.txt\n", "include themselves"),
+    ],
+)
+def test_unreadable_files_are_refused(name: str, text: str, words: str, tmp_path: Path) -> None:
+    source = tmp_path / name
+    source.write_text(text)
+    argv = [IMGBUILD, "--project", tmp_path, "init", "mine", "--from", source]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert words in done.stderr
+    assert not (tmp_path / "images").exists()
+
+
+def test_exported_environment_comes_back_with_its_pins(tmp_path: Path) -> None:
+    conda = (make_conda("python", "3.10.16", "h0_cpython"), make_conda("numpy", "1.26.4", "py310_0"))
+    cell = make_environment(conda=conda, pip=(make_wheel("torch", "2.7.1+cu118"), make_wheel("tqdm", "4.67.0")))
+    path = tmp_path / "environment.yml"
+    path.write_text(export_environment(cell, "https://download.pytorch.org/whl/cu118"))
+    assert yaml.safe_load(path.read_text())
+    wishes = read_wishes(path)
+    assert (wishes.python, wishes.torch, wishes.cuda) == ("3.10", "2.7.1", "11.8")
+    assert wishes.conda == ["numpy=1.26.4=py310_0"]
+    assert wishes.pip == ["tqdm==4.67.0"]
