@@ -105,8 +105,11 @@ def is_neutral(wheel: PipPackage) -> bool:
 
 
 def assume_size(artifacts: Iterable[Artifact]) -> int:
-    """Return the bytes to reckon with for a package of unknown size: the median of the others, 1 MB without any."""
-    known = [artifact.size for artifact in artifacts if artifact.size is not None]
+    """Return the bytes to reckon with for a package of unknown size: the median of the others, 1 MB without any.
+
+    Links are no packages: what they weigh is known of all.
+    """
+    known = [artifact.size for artifact in artifacts if artifact.size is not None and artifact.kind is not Kind.LINK]
     return int(median(known)) if known else 1_000_000
 
 
@@ -150,8 +153,7 @@ def _reach(start: set[str], edges: dict[str, frozenset[str]] | dict[str, set[str
 
 
 def _minor(package: CondaPackage) -> str:
-    major, minor, *_ = package.version.split(".")
-    return f"{major}.{minor}"
+    return ".".join(package.version.split(".")[:2])
 
 
 def _conda_artifact(package: CondaPackage, need: Need, python: str) -> Artifact:

@@ -50,6 +50,11 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: what ran was cancelled, and nothing half-done was kept", err=True)
         sys.exit(Cancelled.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)  # who read it has enough
+    except OSError as error:
+        click.echo(f"imgbuild: {error.strerror or error}", err=True)
+        sys.exit(1)
     except ImgbuildError as error:
         click.echo(f"imgbuild: {error}", err=True)
         sys.exit(error.exit_code)

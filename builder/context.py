@@ -50,7 +50,10 @@ def write_context(context: Context, folder: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.data)
         for name in (*(file.path for file in context.files), *list_folders(context)):
-            os.utime(partial / name, (0, 0))  # as in the context that is sent: COPY keeps times
+            path = partial / name
+            # As in the context that is sent: COPY keeps times and modes.
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            os.utime(path, (0, 0))
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)

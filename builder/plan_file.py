@@ -68,17 +68,26 @@ def read_plan(path: Path) -> Published | None:
             raise LockError(f"plan version {data['version']}; this imgbuild reads {VERSION}", path=path, hint=_HINT)
         layers = {id_: _parse_layer(node) for id_, node in data["layers"].items()}
         chains = {cell["id"]: tuple(layers[layer["id"]] for layer in cell["layers"]) for cell in data["cells"]}
-        if any(layer.id != id_ for id_, layer in layers.items()):
+        budget = data["max_layers"]
+        if any(layer.id != id_ for id_, layer in layers.items()) or not _is_sane(budget, layers, chains):
             raise ValueError
-        return Published(budget=data["max_layers"], chains=chains)
+        return Published(budget=budget, chains=chains)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", path=path) from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         message = "not a plan that imgbuild wrote, or not all of it"
         raise LockError(message, path=path, line=line, hint=_HINT) from error
+
+
+def _is_sane(budget: Any, layers: Mapping[str, Layer], chains: Mapping[str, tuple[Layer, ...]]) -> bool:
+    """Return whether numbers are numbers that can be, and no chain has a layer twice."""
+    sizes = [layer.size for layer in layers.values()]
+    sizes += [it.size for layer in layers.values() for it in layer.artifacts if it.size is not None]
+    counts = isinstance(budget, int) and budget > 0 and all(isinstance(size, int) and size >= 0 for size in sizes)
+    return counts and all(len({layer.id for layer in chain}) == len(chain) for chain in chains.values())
 
 
 def write_plan(plan: Plan, path: Path) -> None:

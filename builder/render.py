@@ -75,7 +75,8 @@ def render_context(locked: LockedCell, *, templates: jinja2.Environment, checks:
 
 def digest_packages(environment: Environment) -> str:
     """Return the digest (`sha256:…`) of exactly what the environment installs."""
-    hashes = sorted([package.sha256 for package in environment.conda] + [wheel.sha256 for wheel in environment.pip])
+    conda = [package.sha256 or package.md5 for package in environment.conda]
+    hashes = sorted(conda + [wheel.sha256 for wheel in environment.pip])
     return "sha256:" + hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 

@@ -27,8 +27,17 @@ def normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def read_name(metadata: Path) -> str:
+    """Return the normalized name in that of a metadata folder, `nvidia_nccl_cu12-2.26.2.dist-info`."""
+    return normalize(metadata.name.split("-", 1)[0])
+
+
 def link_distribution(metadata: Path, site: Path) -> None:
     """Link what a distribution installed, from the folder that its metadata lies in, into `site`."""
+    name = read_name(metadata)
+    for other in site.glob("*.dist-info"):  # of a version that this one replaces
+        if read_name(other) == name:
+            shutil.rmtree(other)
     shutil.copytree(metadata, site / metadata.name)
     rows = (metadata / "RECORD").read_text(encoding="utf-8").splitlines()
     for name in sorted({row.split("/", 1)[0] for row in rows if "/" in row.split(",", 1)[0]}):
@@ -53,7 +62,7 @@ def main() -> None:
     names = read_names(listing)
     site = Path(sysconfig.get_path("platlib", vars={"base": str(prefix), "platbase": str(prefix)}))
     for metadata in sorted((prefix / "lib" / "neutral").glob("*.dist-info")):
-        if normalize(metadata.name.split("-", 1)[0]) in names:
+        if read_name(metadata) in names:
             link_distribution(metadata, site)
 
 

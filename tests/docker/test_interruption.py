@@ -113,7 +113,7 @@ def test_engine_that_stops_is_said_and_the_next_run_finishes(
             9,
             "pip-check",
         ),
-        ("mkdir -p /root/.cache/pip && touch /root/.cache/pip/x", 9, r"no-caches: 1 files left: /root/.cache/pip/x"),
+        ("mkdir -p /root/.cache/pip && echo > /root/.cache/pip/x", 9, r"no-caches: 1 files left: /root/.cache/pip/x"),
     ],
 )
 def test_broken_image_gets_no_tag_and_the_old_one_keeps_it(lab: Lab, command: str, code: int, says: str) -> None:

@@ -31,7 +31,7 @@ def test_matrix_is_pushed_and_a_second_run_sends_nothing(any_lab: Lab, registry:
 
 def test_image_that_fails_its_checks_is_not_pushed(lab: Lab, registry: Registry) -> None:  # noqa: F811
     lab.define()
-    lab.add_step("mkdir -p /root/.cache/pip && touch /root/.cache/pip/x")
+    lab.add_step("mkdir -p /root/.cache/pip && echo > /root/.cache/pip/x")
     done = lab.build("--push", registry.address)
     assert done.returncode == 9, done.stderr
     assert not registry.has(f"{registry.address}/{lab.ref}")

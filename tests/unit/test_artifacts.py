@@ -87,6 +87,8 @@ def test_unknown_size_counts_as_the_median_of_the_known() -> None:
     wheels = [make_wheel("a", size=5), make_wheel("b", size=9), make_wheel("c", size=100), make_wheel("d")]
     assert assume_size(list_artifacts(make_environment(conda=[], pip=wheels))) == 9
     assert assume_size(list_artifacts(make_environment(conda=[], pip=[make_wheel("d")]))) == 1_000_000
+    nvidia = make_wheel("nvidia-nccl-cu12", url="https://files.example/nvidia_nccl_cu12-2-py3-none-manylinux_2_28.whl")
+    assert assume_size(list_artifacts(make_environment(conda=[], pip=[nvidia]))) == 1_000_000
 
 
 def test_order_of_the_lock_does_not_matter() -> None:

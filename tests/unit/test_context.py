@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import io
+import os
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builder.context import Context, ContextFile, write_context
+from builder.engine import pack_context
 from builder.errors import ImgbuildError
 
 if TYPE_CHECKING:
@@ -25,6 +29,19 @@ def test_folder_holds_exactly_the_context(tmp_path: Path) -> None:
     write_context(make_context(**{"native/conda.txt": b"@EXPLICIT\n"}), folder)
     assert listing(folder) == {"Dockerfile", "host/settings", "native/conda.txt"}
     assert (folder / "native/conda.txt").read_bytes() == b"@EXPLICIT\n"
+
+
+def test_written_context_has_the_times_and_modes_of_the_one_that_is_sent(tmp_path: Path) -> None:
+    context = make_context(**{"image/etc/hosts": b""})
+    before = os.umask(0o077)
+    try:
+        write_context(context, tmp_path / "cell")
+    finally:
+        os.umask(before)
+    with tarfile.open(fileobj=io.BytesIO(pack_context(context))) as tar:
+        sent = {member.name: (member.mode, member.mtime) for member in tar.getmembers()}
+    written = {path.relative_to(tmp_path / "cell"): path.stat() for path in (tmp_path / "cell").rglob("*")}
+    assert {str(path): (it.st_mode & 0o7777, it.st_mtime) for path, it in written.items()} == sent
 
 
 def test_an_earlier_context_is_replaced_whole(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_no_definition_at_all_says_where_one_belongs(tmp_path: Path) -> None:
 def test_shipped_definitions_stand_on_shipped_bases() -> None:
     bases = load_bases(IMAGES / "bases.yaml")
     definitions = load_definitions(IMAGES)
-    assert [definition.name for definition in definitions] == ["base", "pytorch"]
+    assert [definition.name for definition in definitions] == ["base", "jupyter", "jupyter-ssh", "pytorch", "train"]
     assert set(bases) == {"miniconda", "miniforge", "micromamba", "kit"}
     for definition in definitions:
         assert find_base(definition, bases).key == definition.base

@@ -113,6 +113,20 @@ def test_neutral_wheels_are_linked_and_their_metadata_copied(prefix: Path) -> No
     assert not (site / "nvidia_three-1.0.dist-info").exists()
 
 
+def test_newer_neutral_wheel_takes_the_place_of_the_older(prefix: Path) -> None:
+    link_all(prefix, "nvidia-one")
+    folder = prefix / "lib" / "neutral"
+    shutil.rmtree(folder / "nvidia_one-1.0.dist-info")
+    unpack(folder, "nvidia-one", {"nvidia/__init__.py": "", "nvidia/one/lib/libone.so": "2"})
+    metadata = (folder / "nvidia_one-1.0.dist-info").rename(folder / "nvidia_one-2.0.dist-info")
+    (metadata / "RECORD").write_text((metadata / "RECORD").read_text().replace("-1.0.dist-info", "-2.0.dist-info"))
+    site = link_all(prefix, "nvidia-one", "nvidia-two")
+    assert sorted(path.name for path in site.glob("*.dist-info")) == [
+        "nvidia_one-2.0.dist-info",
+        "nvidia_two-1.0.dist-info",
+    ]
+
+
 def test_a_linked_folder_is_never_empty(prefix: Path) -> None:
     site = link_all(prefix, "nvidia-one", "nvidia-two")
     for folder in ("one", "two"):

@@ -105,6 +105,34 @@ def test_broken_file_is_said_with_its_place(tmp_path: Path, spoil: object, words
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_layers": "14"},
+        {"max_layers": 0},
+        {"max_layers": None},
+        {"max_layers": [1]},
+    ],
+)
+def test_budget_that_can_be_none_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "imgbuild.plan"
+    path.write_text(json.dumps(describe_plan(make_plan()) | change))
+    with pytest.raises(LockError, match="not a plan that imgbuild wrote"):
+        read_plan(path)
+
+
+def test_layers_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "imgbuild.plan"
+    for spoil in ("bytes", "twice", "deep"):
+        data = describe_plan(make_plan())
+        if spoil == "bytes":
+            next(iter(data["layers"].values()))["bytes"] = -5
+        data["cells"][0]["layers"] *= 2 if spoil == "twice" else 1
+        path.write_text("[" * 100_000 if spoil == "deep" else json.dumps(data))
+        with pytest.raises(LockError, match="not a plan that imgbuild wrote"):
+            read_plan(path)
+
+
 def test_same_plan_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "plan"
     write_plan(make_plan(), path)

