@@ -54,20 +54,19 @@ def measure_image(
         command = ["python", "-B", _PLACE, json.dumps(options)]
         api: Any = container.client.api  # type: ignore[union-attr]
         run = api.exec_create(container.id, command)["Id"]
-        said = ""
+        rest, words = "", ""
         for part in api.exec_start(run, stream=True):
-            *lines, said = (said + part.decode(errors="replace")).split("\n")
+            *lines, rest = (rest + part.decode(errors="replace")).split("\n")
             for line in lines:
                 found = _read_line(line)
+                words += "" if found else f"{line}\n"
                 machine |= found.get("machine", {})
                 if "figure" in found:
                     figure = Figure(name=found["figure"], unit=found["unit"], repeats=tuple(found["repeats"]))
                     figures.append(figure)
                     tell(f"{figure.name}: {figure.median:,.0f} {figure.unit}")
-                elif not found:
-                    said = line + said
         if api.exec_inspect(run)["ExitCode"] != 0:
-            raise CheckError(f"{ref} could not be measured: {said.strip()[-600:]}")
+            raise CheckError(f"{ref} could not be measured: {(words + rest).strip()[-600:]}")
     return Measurement(ref=ref, machine=tuple(machine.items()), figures=tuple(figures))
 
 
