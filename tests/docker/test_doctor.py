@@ -26,7 +26,7 @@ def test_doctor_tells_what_is_here(any_lab: Lab) -> None:
 
 def test_doctor_without_an_engine(lab: Lab) -> None:
     lab.define()
-    lab.url = "unix:///nowhere/docker.sock"
+    lab.env["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
     done = lab.run("doctor")
     assert done.returncode == 7
     assert "Traceback" not in done.stderr
