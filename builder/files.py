@@ -1,12 +1,26 @@
-"""Write a file so that it is never seen half-written: under another name first, then renamed."""
+"""Write a file so that it is never seen half-written, and so that of two writers none is lost."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Let one process at a time read and then write what lies in a folder. Raises OSError."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def write_whole(path: Path, text: str) -> None:

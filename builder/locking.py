@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import LockError
+from builder.files import hold_folder
 from builder.inputs import Job, digest_inputs
 from builder.lock import Lock, read_lock, write_lock
 from builder.matrix import Cell, expand_cells
@@ -145,13 +145,9 @@ def solve_locks(
 def _update(project: Project, image: str, solved: Sequence[Environment]) -> None:
     """Put environments into the lock of an image, which another command may have changed while these were solved."""
     path = project.lock_path(image)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with hold_folder(path.parent):
         current = _read(path, repair=lambda _: None)
         write_lock(current.replace(solved, names=_names(project, image)), path)
-    finally:
-        os.close(folder)
 
 
 def _names(project: Project, image: str) -> list[str]:

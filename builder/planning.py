@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from builder.artifacts import list_artifacts
+from builder.files import hold_folder
 from builder.locked import LockedCell
 from builder.locking import find_environments, make_job, read_locks
 from builder.matrix import expand_cells
@@ -40,10 +41,12 @@ def plan_project(project: Project, *, budget: int | None = None, fresh: bool = F
 
 def keep_plan(project: Project) -> Plan:
     """Bring the plan on disk up to the locks, and return it. Raises LockError."""
-    previous = read_plan(plan_path(project))
-    plan = _plan(project, previous)
-    if plan.published != previous:
-        write_plan(plan, plan_path(project))
+    path = plan_path(project)
+    with hold_folder(path.parent):  # another command may bring it up to other locks just now
+        previous = read_plan(path)
+        plan = _plan(project, previous)
+        if plan.published != previous:
+            write_plan(plan, path)
     return plan
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from builder.files import hold_folder
+from builder.planning import keep_plan
+from builder.project import load_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +45,20 @@ def test_lock_writes_the_plan_beside_the_images(lock: Callable[..., None], plan_
     before = plan_file.stat().st_ino
     lock()
     assert plan_file.stat().st_ino == before
+
+
+def test_plan_waits_for_who_works_on_it(demo: Demo, lock: Callable[..., None], plan_file: Path) -> None:
+    lock()
+    plan_file.unlink()
+    project = load_project(demo.root)
+    keeper = threading.Thread(target=keep_plan, args=(project,))
+    with hold_folder(plan_file.parent):
+        keeper.start()
+        keeper.join(0.2)
+        assert keeper.is_alive()
+        assert not plan_file.exists()
+    keeper.join()
+    assert plan_file.exists()
 
 
 def test_newer_package_is_a_layer_on_top_and_plan_says_what_it_costs(
