@@ -32,22 +32,25 @@ def owners(expected):
 
 
 def files(expected):
-    """Every file that a record names is there, with the bytes that the record gives."""
+    """Every file that a record names is there, with the bytes that the record gives; of several, those of one."""
     packages = read_packages()
-    wanted = [
-        (f"{package['name']} {package['version']} of conda", entry["_path"], digest_of(entry))
+    named = [
+        (entry["_path"], f"{package['name']} {package['version']} of conda", digest_of(entry))
         for package in packages
         for entry in package.get("paths_data", {}).get("paths", ())
         if entry.get("path_type") in ("hardlink", "pyc_file")
     ]
-    wanted += [
-        (f"{name} {version} of pip", path, decode(digest))
+    named += [
+        (path, f"{name} {version} of pip", decode(digest))
         for name, version, folder in list_wheels(list_owned(packages))
         for path, digest in read_wheel_files(folder)
         if not path.endswith(".pyc")
     ]
+    wanted = {}
+    for path, owner, digest in named:
+        wanted.setdefault(path, (owner, set()))[1].add(digest)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        faults = sorted(filter(None, pool.map(find_fault, wanted)))
+        faults = sorted(filter(None, pool.map(find_fault, wanted, wanted.values())))
     if faults:
         raise Failed(f"{len(faults)} of {len(wanted)} files are not as installed: {list_some(faults)}")
     return f"{len(wanted)} files"
@@ -64,13 +67,13 @@ def decode(digest):
     return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex() if digest else None
 
 
-def find_fault(wanted):
-    """Return what is wrong with one file, None when nothing is."""
-    owner, name, digest = wanted
+def find_fault(name, wanted):
+    """Return what is wrong with one file, None when nothing is. Two conda packages may bring the same path."""
+    owner, digests = wanted
     path = os.path.join(sys.prefix, name)
     if not os.path.lexists(path):
         return f"{name} is missing ({owner})"
-    if digest and os.path.isfile(path) and hash_file(path) != digest:
+    if None not in digests and os.path.isfile(path) and hash_file(path) not in digests:
         return f"{name} has changed ({owner})"
     return None
 
