@@ -26,7 +26,7 @@ def export_environment(environment: Environment, index: str) -> str:
     pip += [f"{wheel.name}=={wheel.version}" for wheel in environment.pip]
     data = {
         "name": environment.name,
-        "channels": [*(url.removeprefix(f"{CHANNEL_ALIAS}/") for url in environment.channels), "nodefaults"],
+        "channels": [url.removeprefix(f"{CHANNEL_ALIAS}/") for url in environment.channels],
         "dependencies": [*conda, *([{"pip": pip}] if environment.pip else [])],
     }
     return yaml.safe_dump(data, sort_keys=False, width=1000)
