@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.bench.figures import Figure, Measurement
-from builder.errors import CheckError
+from builder.errors import Cancelled, CheckError
 
 if TYPE_CHECKING:
     import threading
@@ -65,6 +65,8 @@ def measure_image(
                     figure = Figure(name=found["figure"], unit=found["unit"], repeats=tuple(found["repeats"]))
                     figures.append(figure)
                     tell(f"{figure.name}: {figure.median:,.0f} {figure.unit}")
+        if cancelled.is_set():
+            raise Cancelled("cancelled")
         if api.exec_inspect(run)["ExitCode"] != 0:
             raise CheckError(f"{ref} could not be measured: {(words + rest).strip()[-600:]}")
     return Measurement(ref=ref, machine=tuple(machine.items()), figures=tuple(figures))

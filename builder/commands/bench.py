@@ -82,6 +82,8 @@ def _require_same_machine(now: Measurement, before: Measurement) -> None:
 
 
 def _require_speed(changes: Sequence[Change], baseline: Path | None) -> None:
+    if not changes:
+        raise ImgbuildError(f"{baseline} has none of these figures", hint="was it measured with, or without, --quick?")
     slower = [change for change in changes if change.is_slower]
     if slower:
         lines = [f"  {it.name}: {it.ratio:.2f} times, 95 % in [{it.low:.2f}, {it.high:.2f}]" for it in slower]

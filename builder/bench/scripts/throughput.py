@@ -59,22 +59,30 @@ def list_figures(torch, place, options):
         yield name, "steps/s", lambda amp=amp: train(torch, place, options["steps"], amp)
 
 
+class Pictures:
+    """A data set of noise, whose samples take some work each."""
+
+    def __init__(self, torch, samples):
+        """Keep a few pictures as bytes; there are as many samples as asked for."""
+        self.bytes = torch.randint(0, 256, (64, 3, WORK, WORK), dtype=torch.uint8)
+        self.samples = samples
+
+    def __len__(self):
+        """Return how many samples there are."""
+        return self.samples
+
+    def __getitem__(self, index):
+        """Return one picture, normalized, every other one flipped."""
+        picture = self.bytes[index % len(self.bytes)].float().div(255).sub(0.5).div(0.25)
+        return picture.flip(-1) if index % 2 else picture
+
+
 def load(torch, place, samples, batch, workers, pin, prefetch):
     """Return the samples a second of a DataLoader whose data set turns bytes into a normalized, flipped picture."""
-
-    class Pictures(torch.utils.data.Dataset):
-        def __init__(self):
-            self.bytes = torch.randint(0, 256, (64, 3, WORK, WORK), dtype=torch.uint8)
-
-        def __len__(self):
-            return samples
-
-        def __getitem__(self, index):
-            picture = self.bytes[index % len(self.bytes)].float().div(255).sub(0.5).div(0.25)
-            return picture.flip(-1) if index % 2 else picture
-
     more = {"prefetch_factor": prefetch} if prefetch else {}
-    loader = torch.utils.data.DataLoader(Pictures(), batch_size=batch, num_workers=workers, pin_memory=pin, **more)
+    loader = torch.utils.data.DataLoader(
+        Pictures(torch, samples), batch_size=batch, num_workers=workers, pin_memory=pin, **more
+    )
     began = time.perf_counter()
     seen = sum(len(pictures.to(place, non_blocking=pin)) for pictures in loader)
     synchronize(torch, place)
