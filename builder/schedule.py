@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from builder.errors import Cancelled, EngineError, ImgbuildError
@@ -26,6 +26,7 @@ Value = TypeVar("Value")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOST = 4
+_BLINK = 0.1  # seconds until a signal is noticed that the kernel gave to another thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def run_tasks(
             for thread in threads:
                 thread.start()
             while left:
-                match reports.get():
+                match _take(reports):
                     case None:
                         yield from stop()
                     case Outcome() as outcome:
@@ -127,6 +128,14 @@ def run_tasks(
         finally:
             if left:
                 stop()
+
+
+def _take(reports: SimpleQueue[Value]) -> Value:
+    # Python runs signal handlers in the main thread alone. A signal that the kernel gives to another thread does not
+    # end the main thread's wait, however long that is.
+    while True:
+        with contextlib.suppress(Empty):
+            return reports.get(timeout=_BLINK)
 
 
 def _work(
