@@ -23,11 +23,11 @@ def hold_folder(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, all of it or nothing. Raises OSError."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, all of it or nothing. Raises OSError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

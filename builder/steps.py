@@ -118,7 +118,7 @@ def _list_commands(base: Base, lists: set[str]) -> Iterator[str]:
 
 
 def _list_fast_commands(base: Base, lists: set[str]) -> Iterator[str]:
-    uv = "uv pip install --quiet --no-deps --require-hashes"
+    uv = "uv_pip install --no-deps --require-hashes"
     if "neutral.txt" in lists:
         yield f'{uv} --target {NEUTRAL} --python {base.python} --requirement "$(mirrored /build/neutral.txt)"'
     if "conda.txt" in lists:

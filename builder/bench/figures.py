@@ -12,7 +12,7 @@ from builder.errors import ImgbuildError
 from builder.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 DRAWS = 2000
@@ -21,7 +21,7 @@ DRAWS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One figure, in `unit` (more is better), as often as it was measured."""
+    """One figure, in `unit` (more is better), once for each process that measured it."""
 
     name: str
     unit: str
@@ -56,6 +56,14 @@ class Change:
     def is_slower(self) -> bool:
         """Whether it is slower beyond what the repeats of either side differ by."""
         return self.high < 1 - self.noise
+
+
+def require_same_machine(machine: Mapping[str, str | int | None], before: Measurement | None) -> None:
+    """Raise ImgbuildError when a baseline is of another machine or torch: its figures say nothing about this one."""
+    other = [f"{key}: {value}" for key, value in (before.machine if before else ()) if machine.get(key) != value]
+    if other:
+        message = f"the baseline was measured elsewhere: {'; '.join(other)}"
+        raise ImgbuildError(message, hint="make one here, with `imgbuild bench REF --json FILE`.")
 
 
 def find_interval(repeats: Sequence[float]) -> tuple[float, float]:

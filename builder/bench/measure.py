@@ -1,4 +1,4 @@
-"""Measure an image in a container, figure by figure."""
+"""Measure an image in a container: the same script in several processes, one after the other."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.bench.figures import Figure, Measurement
+from builder.bench.figures import Figure, Measurement, require_same_machine
 from builder.errors import Cancelled, CheckError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from docker.models.containers import Container
 
     from builder.checks import GpuUse
 
@@ -21,16 +23,18 @@ _SHARED = "1g"
 """What DataLoader's workers pass batches through; docker's own 64 MB do not hold a few."""
 
 OPTIONS: dict[str, Any] = {
-    "repeats": 7,
-    "samples": 2000,
+    "processes": 5,
+    "repeats": 3,
+    "samples": 512,
     "steps": 20,
     "batch-sizes": [16, 64, 256],
     "workers": [0, 1, 2, 4],
     "prefetch": [2, 4],
 }
 QUICK: dict[str, Any] = OPTIONS | {
-    "repeats": 3,
-    "samples": 256,
+    "processes": 3,
+    "repeats": 1,
+    "samples": 128,
     "steps": 3,
     "batch-sizes": [32],
     "workers": [0, 1],
@@ -39,37 +43,58 @@ QUICK: dict[str, Any] = OPTIONS | {
 
 
 def measure_image(
-    ref: str, *, options: dict[str, Any], gpu: GpuUse, cancelled: threading.Event, tell: Callable[[str], None]
+    ref: str,
+    *,
+    options: dict[str, Any],
+    gpu: GpuUse,
+    before: Measurement | None,
+    cancelled: threading.Event,
+    tell: Callable[[str], None],
 ) -> Measurement:
     """Return the figures of an image; `tell` hears of each as soon as it is there.
 
-    Raises CheckError when the image does not start or has no torch, EngineError when the engine is lost, Cancelled.
+    A figure's repeats are the medians of its processes: where memory and threads happen to lie makes processes of the
+    same program differ by more than one differs from itself.
+
+    Raises CheckError when the image does not start or has no torch, EngineError when the engine is lost, Cancelled,
+    and ImgbuildError as soon as this turns out to be another machine than that of `before`.
     """
     from builder.checks.container import start_container  # docker and testcontainers are slow to import
 
-    figures: list[Figure] = []
     machine: dict[str, str | int | None] = {}
+    repeats: dict[tuple[str, str], list[float]] = {}
     files = {_PLACE: _SCRIPT.read_bytes()}
     with start_container(ref, files, cancelled, gpu=gpu.state, shm_size=_SHARED) as container:
-        command = ["python", "-B", _PLACE, json.dumps(options)]
-        api: Any = container.client.api  # type: ignore[union-attr]
-        run = api.exec_create(container.id, command)["Id"]
-        rest, words = "", ""
-        for part in api.exec_start(run, stream=True):
-            *lines, rest = (rest + part.decode(errors="replace")).split("\n")
-            for line in lines:
-                found = _read_line(line)
-                words += "" if found else f"{line}\n"
-                machine |= found.get("machine", {})
-                if "figure" in found:
-                    figure = Figure(name=found["figure"], unit=found["unit"], repeats=tuple(found["repeats"]))
-                    figures.append(figure)
-                    tell(f"{figure.name}: {figure.median:,.0f} {figure.unit}")
-        if cancelled.is_set():
-            raise Cancelled("cancelled")
-        if api.exec_inspect(run)["ExitCode"] != 0:
-            raise CheckError(f"{ref} could not be measured: {(words + rest).strip()[-600:]}")
+        for number in range(1, options["processes"] + 1):
+            for found in _run(container, ref, options):
+                if "machine" in found:
+                    machine = found["machine"]
+                    require_same_machine(machine, before)
+                else:
+                    once = Figure(name=found["figure"], unit=found["unit"], repeats=tuple(found["repeats"]))
+                    repeats.setdefault((once.name, once.unit), []).append(once.median)
+                    tell(f"{number} of {options['processes']}  {once.name}: {once.median:,.0f} {once.unit}")
+            if cancelled.is_set():
+                raise Cancelled("cancelled")
+    figures = (Figure(name=name, unit=unit, repeats=tuple(values)) for (name, unit), values in repeats.items())
     return Measurement(ref=ref, machine=tuple(machine.items()), figures=tuple(figures))
+
+
+def _run(container: Container, ref: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON lines that one process prints. Raises CheckError with its other words when it fails."""
+    python = 'exec "$(command -v python || command -v python3)" -B "$@"'
+    api: Any = container.client.api  # type: ignore[union-attr]
+    run = api.exec_create(container.id, ["sh", "-c", python, "sh", _PLACE, json.dumps(options)])["Id"]
+    rest, words = "", ""
+    for part in api.exec_start(run, stream=True):
+        *lines, rest = (rest + part.decode(errors="replace")).split("\n")
+        for line in lines:
+            if found := _read_line(line):
+                yield found
+            else:
+                words += f"{line}\n"
+    if api.exec_inspect(run)["ExitCode"] != 0:
+        raise CheckError(f"{ref} could not be measured: {(words + rest).strip()[-600:]}")
 
 
 def _read_line(line: str) -> dict[str, Any]:
@@ -77,4 +102,4 @@ def _read_line(line: str) -> dict[str, Any]:
         found = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and found.keys() & {"machine", "figure"} else {}

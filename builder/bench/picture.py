@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from importlib.util import find_spec
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from builder.errors import ImgbuildError
+from builder.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,13 +20,17 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"loader batch=(\d+) workers=(\d+) pin=(\d) prefetch=(\d+)")
 
 
-def draw_heat_map(figures: Iterable[Figure], path: Path) -> None:
-    """Write the picture as PNG. Raises ImgbuildError where matplotlib is missing, or nothing is to be drawn."""
-    try:
-        from matplotlib.figure import Figure as Canvas
-    except ImportError as error:
+def require_matplotlib() -> None:
+    """Raise ImgbuildError where matplotlib is missing."""
+    if find_spec("matplotlib") is None:
         message = "the heat map needs matplotlib, which is not installed"
-        raise ImgbuildError(message, hint="pip install 'imgbuild[bench]'") from error
+        raise ImgbuildError(message, hint="pip install 'imgbuild[bench]'")
+
+
+def draw_heat_map(figures: Iterable[Figure], path: Path) -> None:
+    """Write the picture as PNG, whole or not at all. Raises ImgbuildError where nothing is to be drawn, OSError."""
+    from matplotlib.figure import Figure as Canvas
+
     grids = arrange(figures)
     if not grids:
         raise ImgbuildError("no DataLoader was measured: there is no heat map to draw")
@@ -44,7 +51,9 @@ def draw_heat_map(figures: Iterable[Figure], path: Path) -> None:
                     color = "black" if value > 0.6 * top else "white"
                     axis.text(column, row, f"{value:,.0f}", ha="center", va="center", color=color)
     canvas.colorbar(image, ax=list(axes), label="samples/s")
-    canvas.savefig(path, format="png", dpi=150)
+    drawn = BytesIO()
+    canvas.savefig(drawn, format="png", dpi=150)
+    write_whole(path, drawn.getvalue())
 
 
 def arrange(figures: Iterable[Figure]) -> dict[str, dict[tuple[int, int], float]]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from builder.errors import ImgbuildError, SlowerError
+from builder.errors import Cancelled, ImgbuildError, SlowerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from builder.bench.figures import Change, Measurement
+    from builder.bench.figures import Measurement
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 @click.command()
@@ -25,31 +25,50 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "target", type=_FILE, metavar="FILE", help="Write every repeat there; - prints it.")
 @click.option("--heat-map", "picture", type=_FILE, metavar="FILE.png", help="Draw the DataLoader's throughput.")
 @click.option("--baseline", type=_FILE, metavar="FILE", help="An earlier --json: exit 11 when a figure is slower.")
+@click.option("--cpu-only", is_flag=True, help="Leave the GPUs of the machine out.")
 @click.option("--quick", is_flag=True, help="A few figures, measured a few times, for a first look.")
-def bench(ref: str, target: Path | None, picture: Path | None, baseline: Path | None, *, quick: bool) -> None:
+def bench(
+    ref: str, target: Path | None, picture: Path | None, baseline: Path | None, *, cpu_only: bool, quick: bool
+) -> None:
     """Measure an image's DataLoader, matrix products and training steps in a container, on a GPU where there is one.
 
-    Each figure is measured several times. Slower than a baseline is what lies below it with 95 % confidence, and by
-    more than the repeats of either differ: nothing of a fixed percentage.
+    Each figure is measured in several processes. Slower than a baseline is what lies below it with 95 % confidence,
+    and by more than the processes of either differ: nothing of a fixed percentage.
     """
-    from builder.bench.figures import compare_figures, read_measurement, to_json, write_measurement
+    from builder.bench.figures import read_measurement, to_json, write_measurement
     from builder.bench.measure import OPTIONS, QUICK, measure_image
-    from builder.bench.picture import draw_heat_map
+    from builder.bench.picture import draw_heat_map, require_matplotlib
+    from builder.checks import GpuUse
     from builder.checks.gpu_use import decide_gpu_use
     from builder.engine import Engine
+    from builder.schedule import run_tasks
 
     before = read_measurement(baseline) if baseline else None
-    cancelled = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: cancelled.set())
+    for path in (target, picture):
+        _require_folder(path)
+    if picture:
+        require_matplotlib()
     with Engine() as engine:
+        image_id = engine.find_image(ref)
         gpu = decide_gpu_use(engine.describe(), local=engine.is_local, required=False)
-    now = measure_image(
+    if image_id is None:
+        raise ImgbuildError(f"{ref} is not on this engine", hint="build it, or `docker pull` it.")
+    cancelled = threading.Event()
+    measure = partial(
+        measure_image,
         ref,
         options=QUICK if quick else OPTIONS,
-        gpu=gpu,
+        gpu=GpuUse(state="none", why="it was left out") if cpu_only else gpu,
+        before=before,
         cancelled=cancelled,
-        tell=lambda text: click.echo(text, err=True),
+        tell=partial(click.echo, err=True),
     )
+    (outcome,) = run_tasks({ref: measure}, workers=1, cancel=cancelled.set)
+    if isinstance(outcome.error, Cancelled):
+        raise KeyboardInterrupt
+    if outcome.value is None:
+        raise outcome.error or AssertionError("a task ends with a value or with an error")
+    now = outcome.value
     if target and str(target) == "-":
         click.echo(json.dumps(to_json(now), indent=1))
     else:
@@ -59,33 +78,35 @@ def bench(ref: str, target: Path | None, picture: Path | None, baseline: Path | 
     if picture:
         draw_heat_map(now.figures, picture)
     if before:
-        _require_same_machine(now, before)
-        _require_speed(tuple(compare_figures(now.figures, before.figures)), baseline)
+        _require_speed(now, before, f"{baseline}")
 
 
 def _draw(measurement: Measurement) -> Iterator[str]:
     from builder.bench.figures import find_interval
 
     yield "  ".join(f"{key} {value}" for key, value in measurement.machine if value)
-    width = max(len(figure.name) for figure in measurement.figures)
+    width = max((len(figure.name) for figure in measurement.figures), default=0)
     for figure in measurement.figures:
         low, high = find_interval(figure.repeats)
         yield f"{figure.name:{width}}  {figure.median:>12,.1f} {figure.unit:9}  [{low:,.1f}, {high:,.1f}]"
 
 
-def _require_same_machine(now: Measurement, before: Measurement) -> None:
-    """Raise ImgbuildError when a baseline is of another machine or torch: its figures say nothing about this one."""
-    other = [f"{key}: {value}" for key, value in before.machine if dict(now.machine).get(key) != value]
-    if other:
-        message = f"the baseline was measured elsewhere: {'; '.join(other)}"
-        raise ImgbuildError(message, hint="make one here, with `imgbuild bench REF --json FILE`.")
+def _require_folder(path: Path | None) -> None:
+    """Raise ImgbuildError when a file could not be written: better now than after minutes of measuring."""
+    if path and not path.parent.is_dir():
+        raise ImgbuildError(f"{path.parent} is not a folder to write {path.name} to")
 
 
-def _require_speed(changes: Sequence[Change], baseline: Path | None) -> None:
+def _require_speed(now: Measurement, before: Measurement, baseline: str) -> None:
+    """Raise SlowerError when a figure is slower than in the baseline; say which figures only one of them has."""
+    from builder.bench.figures import compare_figures
+
+    changes = tuple(compare_figures(now.figures, before.figures))
     if not changes:
         raise ImgbuildError(f"{baseline} has none of these figures", hint="was it measured with, or without, --quick?")
-    slower = [change for change in changes if change.is_slower]
-    if slower:
+    if alone := {it.name for it in now.figures} ^ {it.name for it in before.figures}:
+        click.echo(f"not compared, for one side alone has them: {', '.join(sorted(alone))}", err=True)
+    if slower := [change for change in changes if change.is_slower]:
         lines = [f"  {it.name}: {it.ratio:.2f} times, 95 % in [{it.low:.2f}, {it.high:.2f}]" for it in slower]
         message = f"{len(slower)} of {len(changes)} figures are slower than {baseline}:"
         raise SlowerError("\n".join([message, *lines]), hint="measure again when nothing else runs here.")

@@ -29,7 +29,7 @@ def test_dockerfile_in_the_readme_is_the_demos(lab: Lab, kit: Path, tmp_path: Pa
     # torch is a layer of its own in the README, and not everywhere to be had.
     *steps, wheels_only, pins, rest = split_fixed(shown[1])
     assert [*steps, pins, rest] == split_fixed(rendered.replace(lab.name, "demo"))
-    assert "uv pip install" in wheels_only
+    assert "uv_pip install" in wheels_only
     assert "install.py" not in wheels_only
 
 

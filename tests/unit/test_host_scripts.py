@@ -228,3 +228,19 @@ def test_newer_neutral_source_is_compiled_where_the_library_has_it(library: Path
     py_compile.compile(f"{link}/one/__init__.py")
     sources, _ = bytecode.list_work(bytecode.read_changed(write_listing(tmp_path, source)))
     assert sources == [f"{link}/one/__init__.py"]
+
+
+def test_wheel_that_a_kept_index_page_does_not_know_is_looked_for_again(tmp_path: Path) -> None:
+    begin = (HOST / "begin").read_text().replace("/cache", str(tmp_path)).replace("/dev/shm", str(tmp_path))
+    (tmp_path / "begin").write_text(begin.replace(". /host/settings", f"PATH={tmp_path}:$PATH"))
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\necho "$@"\ncase "$*" in *--refresh*) ;; *) echo "no such version" >&2; exit 1;; esac\n')
+    uv.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-euc", f". {tmp_path}/begin && uv_pip install --requirement pip.txt"], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [
+        "pip install --requirement pip.txt --quiet",
+        "pip install --requirement pip.txt --quiet --refresh",
+    ]
+    assert (done.returncode, done.stderr) == (0, "")

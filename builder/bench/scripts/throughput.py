@@ -8,8 +8,10 @@ import json
 import os
 import sys
 import time
+import zlib
 
-WORK = 64  # the side of a sample's picture
+STORED = 256  # the side of a stored picture, in pixels
+CROPPED = 224  # the side of what a network is given
 MATRIX = {"cpu": 1024, "cuda": 4096}
 
 
@@ -60,25 +62,31 @@ def list_figures(torch, place, options):
 
 
 class Pictures:
-    """A data set of noise, whose samples take some work each."""
+    """A data set of compressed pictures, each decompressed, cropped, flipped and normalized as training does it."""
 
     def __init__(self, torch, samples):
-        """Keep a few pictures as bytes; there are as many samples as asked for."""
-        self.bytes = torch.randint(0, 256, (64, 3, WORK, WORK), dtype=torch.uint8)
+        """Keep a few pictures compressed; there are as many samples as asked for."""
+        self.torch = torch
         self.samples = samples
+        ramp = torch.arange(3 * STORED * STORED) // 97
+        noise = torch.randint(0, 24, (8, len(ramp)))
+        self.stored = [zlib.compress(bytes(((ramp + it) % 256).tolist()), 1) for it in noise]
 
     def __len__(self):
         """Return how many samples there are."""
         return self.samples
 
     def __getitem__(self, index):
-        """Return one picture, normalized, every other one flipped."""
-        picture = self.bytes[index % len(self.bytes)].float().div(255).sub(0.5).div(0.25)
+        """Return one picture, float32, three channels of CROPPED by CROPPED."""
+        raw = bytearray(zlib.decompress(self.stored[index % len(self.stored)]))
+        picture = self.torch.frombuffer(raw, dtype=self.torch.uint8).view(3, STORED, STORED)
+        top, left = (index * step % (STORED - CROPPED) for step in (7, 11))
+        picture = picture[:, top : top + CROPPED, left : left + CROPPED].float().div(255).sub(0.5).div(0.25)
         return picture.flip(-1) if index % 2 else picture
 
 
 def load(torch, place, samples, batch, workers, pin, prefetch):
-    """Return the samples a second of a DataLoader whose data set turns bytes into a normalized, flipped picture."""
+    """Return the samples a second of a DataLoader over compressed pictures."""
     more = {"prefetch_factor": prefetch} if prefetch else {}
     loader = torch.utils.data.DataLoader(
         Pictures(torch, samples), batch_size=batch, num_workers=workers, pin_memory=pin, **more
@@ -109,7 +117,7 @@ def train(torch, place, steps, amp):
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10)).to(place)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     scaler = torch.cuda.amp.GradScaler(enabled=amp and place == "cuda")
-    pictures = torch.randn(32, 3, WORK, WORK, device=place)
+    pictures = torch.randn(32, 3, 64, 64, device=place)
     labels = torch.randint(0, 10, (32,), device=place)
     kind = torch.float16 if place == "cuda" else torch.bfloat16
     synchronize(torch, place)
