@@ -95,13 +95,16 @@ def test_setuid_files_and_size_are_found(
     tmp_path: Path, scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leftovers, failed = scripts["leftovers"], scripts["verdict"].Failed
-    monkeypatch.setattr(leftovers, "ROOT", str(tmp_path))
-    (tmp_path / "plain").write_bytes(b"x" * 100_000)
+    for name, mode in (("good", 0o755), ("bad", 0o4755)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "plain").write_bytes(b"x" * 100_000)
+        (tmp_path / name / "plain").chmod(mode)
+    monkeypatch.setattr(leftovers, "ROOT", str(tmp_path / "good"))
     assert leftovers.no_setuid({}) == "none"
     assert leftovers.size({"max-size": 1_000_000})
     with pytest.raises(failed, match=r"GB unpacked, the definition allows 0\.00 GB"):
         leftovers.size({"max-size": 10_000})
-    (tmp_path / "plain").chmod(0o4755)
+    monkeypatch.setattr(leftovers, "ROOT", str(tmp_path / "bad"))
     with pytest.raises(failed, match=r"1 setuid or setgid files: .*plain"):
         leftovers.no_setuid({})
 

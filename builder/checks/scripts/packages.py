@@ -16,6 +16,7 @@ from records import list_owned, list_wheels, normalize, read_packages
 from verdict import Failed, Skip, compare_sets, run_checks
 
 NEWER = "99999.0"
+FREE = "imgbuild-probe"
 SUFFIXES = [".py", *importlib.machinery.EXTENSION_SUFFIXES]
 
 
@@ -111,7 +112,7 @@ def try_import(module):
 
 
 def constraint(expected):
-    """A later `pip install` cannot replace what is pinned: it is tried with a newer wheel, and without the pins."""
+    """A later `pip install` cannot replace what is pinned: pip is offered a newer one, and one without a pin."""
     path = os.environ.get("PIP_CONSTRAINT", "")
     if not os.path.isfile(path):
         raise Failed("PIP_CONSTRAINT names no file: a later `pip install` may replace torch and conda's packages")
@@ -122,13 +123,15 @@ def constraint(expected):
         raise Skip("nothing has to be held: no torch, and nothing for Python from conda")
     name = "torch" if expected["torch"] else pins[0].partition("==")[0]
     with tempfile.TemporaryDirectory() as folder:
-        write_wheel(folder, name)
-        arguments = ("install", "--dry-run", "--no-index", "--no-deps", "--upgrade", "--find-links", folder, name)
-        free = run_pip(*arguments, PIP_CONSTRAINT="")
-        held = run_pip(*arguments)
-    if NEWER not in free.stdout:
-        raise Failed(f"without the pins pip does not take a newer {name}: {(free.stdout + free.stderr)[-300:]}")
-    if NEWER in held.stdout:
+        for wheel in (name, FREE):
+            write_wheel(folder, wheel)
+        done = run_pip(
+            "install", "--dry-run", "--no-index", "--no-deps", "--upgrade", "--find-links", folder, name, FREE
+        )
+    taken = re.findall(rf"([\w-]+)-{re.escape(NEWER)}\b", done.stdout.partition("Would install")[2])
+    if FREE not in taken:
+        raise Failed(f"pip does not take a newer version of anything: {(done.stdout + done.stderr)[-300:]}")
+    if len(taken) > 1:
         raise Failed(f"pip would replace {name} in spite of {path}")
     return f"{said}; a newer {name} is refused"
 
@@ -143,10 +146,10 @@ def write_wheel(folder, name):
             wheel.writestr(f"{stem}.dist-info/{file}", text)
 
 
-def run_pip(*arguments, **variables):
-    """Return what pip, run with its own settings and these variables, did and said."""
+def run_pip(*arguments):
+    """Return what pip, run with its own settings, did and said."""
     command = [sys.executable, "-E", "-B", "-m", "pip", "--disable-pip-version-check", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **variables))
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What an environment's records say: conda's of its packages, and those of the distributions that pip installed."""
 
 import csv
+import functools
 import glob
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ import sys
 import sysconfig
 
 
+@functools.lru_cache(None)
 def read_packages():
     """Return conda's records of the environment, one mapping for each package."""
     paths = sorted(glob.glob(os.path.join(sys.prefix, "conda-meta", "*.json")))
