@@ -14,6 +14,7 @@ from builder.checks.suites import digest_checks
 from builder.errors import BuildError, Cancelled, CheckError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
+from builder.memo import digest_recipe
 from builder.progress_text import headline, shorten, tail
 from builder.render import load_templates, render_context
 from builder.schedule import Outcome, order_cells, run_tasks, sort_named
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from builder.inputs import Job
     from builder.lock import Environment
     from builder.locked import LockedCell
+    from builder.memo import Memo
     from builder.progress import Progress
     from builder.project import Project
     from builder.sources import Sources
@@ -72,6 +74,7 @@ def build_cells(
     cells: Sequence[LockedCell],
     *,
     engine: Engine,
+    memo: Memo,
     sources: Sources,
     progress: Progress,
     workers: int,
@@ -95,6 +98,7 @@ def build_cells(
         build_cell,
         project,
         engine=engine,
+        memo=memo,
         sources=sources,
         progress=progress,
         cancelled=cancelled,
@@ -117,6 +121,7 @@ def build_cell(
     locked: LockedCell,
     *,
     engine: Engine,
+    memo: Memo,
     sources: Sources,
     progress: Progress,
     cancelled: threading.Event,
@@ -130,7 +135,7 @@ def build_cell(
     moved then. Raises PushError when a registry does not take the image.
     """
     image = _build_checked(
-        project, locked, engine=engine, sources=sources, progress=progress, cancelled=cancelled, gpu=gpu
+        project, locked, engine=engine, memo=memo, sources=sources, progress=progress, cancelled=cancelled, gpu=gpu
     )
     if registry is None:
         return image
@@ -146,6 +151,7 @@ def _build_checked(
     locked: LockedCell,
     *,
     engine: Engine,
+    memo: Memo,
     sources: Sources,
     progress: Progress,
     cancelled: threading.Event,
@@ -153,27 +159,52 @@ def _build_checked(
 ) -> Image:
     job, environment = locked.job, locked.environment
     ref = image_ref(job)
+    context = render_cell(project, locked)
     base = sources.base_ref(job.base.key)
+    build_args = {"SOURCE_DATE_EPOCH": str(find_epoch(environment)), **({"BASE": base} if base else {})}
+    # A tag that the engine does not have may be another base every time: only its registry knows.
+    on = job.base.digest if job.base.digest and not base else engine.find_image(base or job.base.ref)
+    recipe = digest_recipe(context, build_args, on) if on else ""
+    if recipe and (image_id := memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
+        return Image(ref=ref, image_id=image_id, fresh=False)
     events = engine.build(
-        render_cell(project, locked),
+        context,
         secrets={SECRET: render_settings(sources, environment)},
         credentials=engine.credentials,
-        build_args={"SOURCE_DATE_EPOCH": str(find_epoch(environment)), **({"BASE": base} if base else {})},
+        build_args=build_args,
         network=sources.network,
     )
     image_id = _follow(job.cell.id, events, progress)
-    if engine.find_image(ref) == image_id:
-        return Image(ref=ref, image_id=image_id, fresh=False)
+    fresh = engine.find_image(ref) != image_id
+    verdicts: tuple[Verdict, ...] = ()
+    if fresh:
+        verdicts = _check(locked, image_id, engine=engine, progress=progress, cancelled=cancelled, gpu=gpu)
+        engine.tag(image_id, ref)
+    if recipe:
+        memo.keep(ref, recipe, image_id)
+    return Image(ref=ref, image_id=image_id, fresh=fresh, verdicts=verdicts)
+
+
+def _check(
+    locked: LockedCell,
+    image_id: str,
+    *,
+    engine: Engine,
+    progress: Progress,
+    cancelled: threading.Event,
+    gpu: GpuUse,
+) -> tuple[Verdict, ...]:
+    """Return the verdicts on an image. Raises CheckError when one is a failure; the image is gone then."""
+    job = locked.job
     progress.event(job.cell.id, Phase(text="checking the image"))
     try:
-        expected = describe_cell(job, environment, PREFIX)
+        expected = describe_cell(job, locked.environment, PREFIX)
         verdicts = run_checks(image_id, job.definition, expected, gpu=gpu, cancelled=cancelled)
         require_pass(verdicts, job.cell.id)
     except CheckError:
         engine.remove(image_id)
         raise
-    engine.tag(image_id, ref)
-    return Image(ref=ref, image_id=image_id, fresh=True, verdicts=verdicts)
+    return verdicts
 
 
 def find_epoch(environment: Environment) -> int:

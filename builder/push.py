@@ -8,6 +8,7 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
+import requests
 from docker.auth import INDEX_NAME, encode_header, resolve_repository_name
 from docker.errors import APIError, ImageNotFound, InvalidRepository
 from docker.utils import parse_repository_tag
@@ -28,6 +29,8 @@ reset, the graphdriver store's at a 429. A new attempt finds the layers that are
 """
 
 _BLINK = 0.1
+_PATIENCE = 10
+"""Seconds that a registry has to tell what a ref is there; a push has no such limit."""
 _DONE = re.compile(r"^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$")
 
 
@@ -43,17 +46,38 @@ class Pusher:
         """Yield what `Engine.push` promises."""
         host, name, tag = split_ref(ref)
         headers = {"X-Registry-Auth": encode_login(credentials(host))}
+        with self._streams.call(), self._named(image_id, host, name, tag):
+            if self._find(name, tag, headers) == image_id:
+                yield Pushed(ref=ref, digest=image_id, layers=0, sent=0)
+                return
+            with self._claimed(image_id, host):
+                yield from self._send(ref, headers)
+
+    def _send(self, ref: str, headers: dict[str, str]) -> Iterator[Transfer | Pushed]:
+        host, name, tag = split_ref(ref)
         uploaded: dict[str, int] = {}
-        with self._streams.call(), self._named(image_id, host, name, tag), self._claimed(image_id, host):
-            for pause in (*_PAUSES, None):
-                try:
-                    with self._streams.post(f"/images/{name}/push", params={"tag": tag}, headers=headers) as lines:
-                        yield from read_push(lines, ref=ref, host=host, uploaded=uploaded)
-                    return
-                except PushError as error:
-                    if pause is None or not is_passing(error.message):
-                        raise
-                self._streams.sleep(pause)
+        for pause in (*_PAUSES, None):
+            try:
+                with self._streams.post(f"/images/{name}/push", params={"tag": tag}, headers=headers) as lines:
+                    yield from read_push(lines, ref=ref, host=host, uploaded=uploaded)
+                return
+            except PushError as error:
+                if pause is None or not is_passing(error.message):
+                    raise
+            self._streams.sleep(pause)
+
+    def _find(self, name: str, tag: str, headers: dict[str, str]) -> str | None:
+        """Return the digest that a ref has in its registry, None where there is none, or where that cannot be told.
+
+        It is that of the image in the engine under the containerd store, which keeps images as registries do.
+        """
+        address = self._api._url("/distribution/{0}/json", f"{name}:{tag}")
+        self._streams.require_running()
+        try:
+            reply = self._api.get(address, headers=headers, timeout=_PATIENCE)
+        except requests.RequestException:
+            return None
+        return str(reply.json()["Descriptor"]["digest"]) if reply.ok else None
 
     def _claimed(self, image_id: str, host: str) -> contextlib.AbstractContextManager[None]:
         layers = self._api.inspect_image(image_id)["RootFS"]["Layers"]

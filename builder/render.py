@@ -5,6 +5,7 @@ Pure given the templates: no engine, no network, no settings of this machine. Th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -32,6 +33,7 @@ LABEL = "dev.imgbuild"
 CONSTRAINTS = "/etc/imgbuild/constraints.txt"
 
 
+@functools.lru_cache(maxsize=1)
 def load_templates(project: Path) -> jinja2.Environment:
     """Return the templates: the project's own `templates/` first, then the ones that imgbuild ships."""
     package = Path(__file__).parent

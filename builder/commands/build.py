@@ -66,7 +66,8 @@ def build(
     """
     from builder.checks.gpu_use import decide_gpu_use
     from builder.engine import Engine
-    from builder.locking import find_environments, find_stale, read_locks
+    from builder.locking import cache_dir, find_environments, find_stale, read_locks
+    from builder.memo import Memo
     from builder.pipeline import build_cells
     from builder.planning import keep_plan, lay_out, plan_project
     from builder.progress import choose_progress
@@ -88,6 +89,7 @@ def build(
             _solve(project, stale, locks, found, drawn)
             locks = read_locks(project, cells)
         plan = plan_project(project) if locked else keep_plan(project)
+        about = engine.describe()
         began = time.monotonic()
         ended = tuple(
             _print_refs(
@@ -95,11 +97,12 @@ def build(
                     project,
                     lay_out(project, cells, locks, plan),
                     engine=engine,
+                    memo=Memo(cache_dir() / "built", about["ID"]),
                     sources=found,
                     progress=drawn,
                     workers=workers or count_workers(),
                     registry=registry,
-                    gpu=decide_gpu_use(engine.describe(), local=engine.is_local, required=False),
+                    gpu=decide_gpu_use(about, local=engine.is_local, required=False),
                 )
             )
         )

@@ -88,3 +88,21 @@ def test_python_cells_share_the_native_layer(lab: Lab) -> None:
 
 def find_server(lab: Lab) -> str:
     return str(yaml.safe_load(lab.sources.read_text())["torch-wheels"]).removesuffix("/whl")
+
+
+def test_engine_is_asked_to_build_only_what_it_lacks(any_lab: Lab) -> None:
+    lab = any_lab
+    lab.define()
+
+    def build() -> list[str]:
+        done = lab.build("--progress", "plain")
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stderr.splitlines() if " #" in line]
+
+    assert build()
+    assert not build()
+    lab.client.images.remove(lab.ref)
+    assert build(), "nobody has the image any more"
+    assert not build()
+    lab.add_step("true")
+    assert build(), "the definition has changed"
