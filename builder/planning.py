@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.artifacts import list_artifacts
@@ -26,36 +27,58 @@ if TYPE_CHECKING:
     from builder.project import Project
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPlan:
+    """The plan of a project, the locks that it was made from, and the plan on disk that it started from, if any.
+
+    Another command may change locks at any time: what is built has to come from the very locks that were planned.
+    """
+
+    plan: Plan
+    locks: Locks
+    previous: Published | None
+
+
 def plan_path(project: Project) -> Path:
     """Return where the plan of a project lies."""
     return project.root / "images" / FILE_NAME
 
 
-def plan_project(project: Project, *, budget: int | None = None, fresh: bool = False) -> Plan:
-    """Return the plan of every locked cell of a project. It starts from the plan on disk, unless it is to be `fresh`.
+def plan_project(project: Project, *, budget: int | None = None, fresh: bool = False) -> ProjectPlan:
+    """Return the plan of every locked cell of a project.
 
-    Raises LockError for a lock or a plan that cannot be read.
+    It starts from the plan on disk and has its budget unless another is given. One that is to be `fresh` does not
+    look at it, not even to see whether it can be read. Raises LockError for a lock or a plan that cannot be read.
     """
-    return _plan(project, read_plan(plan_path(project)), budget=budget, fresh=fresh)
+    previous = None if fresh else read_plan(plan_path(project))
+    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
+    locks = read_locks(project, cells)
+    contents = [
+        make_content(cell, project.base(cell.image), environment)
+        for cell in cells
+        if (environment := locks[cell.image].find(cell.environment))
+    ]
+    wanted = budget or (previous.budget if previous else BUDGET)
+    plan = plan_cells(contents, budget=wanted, previous=previous)
+    return ProjectPlan(plan=plan, locks=locks, previous=previous)
 
 
-def keep_plan(project: Project) -> Plan:
-    """Bring the plan on disk up to the locks, and return it. Raises LockError."""
+def keep_plan(project: Project, *, budget: int | None = None, fresh: bool = False) -> ProjectPlan:
+    """Bring the plan on disk up to the locks, and return it, made as `plan_project` does. Raises LockError."""
     path = plan_path(project)
     with hold_folder(path.parent):  # another command may bring it up to other locks just now
-        previous = read_plan(path)
-        plan = _plan(project, previous)
-        if plan.published != previous:
-            write_plan(plan, path)
-    return plan
+        planned = plan_project(project, budget=budget, fresh=fresh)
+        write_plan(planned.plan, path)
+    return planned
 
 
-def lay_out(project: Project, cells: Sequence[Cell], locks: Locks, plan: Plan) -> tuple[LockedCell, ...]:
+def lay_out(project: Project, cells: Sequence[Cell], planned: ProjectPlan) -> tuple[LockedCell, ...]:
     """Return what each cell installs, layer by layer. Raises LockError for the first that is missing or stale."""
+    plan = planned.plan
     titles = title_layers(plan)
     return tuple(
         LockedCell(job=make_job(project, cell), environment=environment, layers=plan.layers_of(cell.id), titles=titles)
-        for cell, environment in zip(cells, find_environments(project, cells, locks), strict=True)
+        for cell, environment in zip(cells, find_environments(project, cells, planned.locks), strict=True)
     )
 
 
@@ -86,15 +109,3 @@ def make_content(cell: Cell, base: Base, environment: Environment) -> Content:
         artifacts=frozenset(list_artifacts(environment, neutral=base.installer == "rattler", index=index)),
         axes=(("image", cell.image), ("python", str(cell.python)), ("cuda", str(cell.cuda or "cpu"))),
     )
-
-
-def _plan(project: Project, previous: Published | None, *, budget: int | None = None, fresh: bool = False) -> Plan:
-    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
-    locks = read_locks(project, cells)
-    contents = [
-        make_content(cell, project.base(cell.image), environment)
-        for cell in cells
-        if (environment := locks[cell.image].find(cell.environment))
-    ]
-    wanted = budget or (previous.budget if previous else BUDGET)
-    return plan_cells(contents, budget=wanted, previous=None if fresh else previous)

@@ -87,15 +87,14 @@ def build(
     with redacted(found), choose_progress(progress, found.redact, cells=len(cells)) as drawn, Engine() as engine:
         if stale:
             _solve(project, stale, locks, found, drawn)
-            locks = read_locks(project, cells)
-        plan = plan_project(project) if locked else keep_plan(project)
+        planned = plan_project(project) if locked else keep_plan(project)
         about = engine.describe()
         began = time.monotonic()
         ended = tuple(
             _print_refs(
                 build_cells(
                     project,
-                    lay_out(project, cells, locks, plan),
+                    lay_out(project, cells, planned),
                     engine=engine,
                     memo=Memo(cache_dir() / "built", about["ID"]),
                     sources=found,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     metavar="LOCK",
     help="Plan the environments of a pixi.lock, conda-lock.yml or imgbuild.lock instead; repeat for more.",
 )
-@click.option("--fresh", is_flag=True, help="Do not start from images/imgbuild.plan.")
+@click.option("--fresh", is_flag=True, help="Do not look at images/imgbuild.plan, nor at its --max-layers.")
 @click.option("--write", is_flag=True, help="Make it the plan of this project: write images/imgbuild.plan.")
 @click.option(
     "--picture",
@@ -50,9 +50,9 @@ def plan(
 
     A package that has changed goes into a small layer on top of what images/imgbuild.plan says was published.
     """
-    from builder.plan_file import describe_plan, read_plan, write_plan
+    from builder.plan_file import describe_plan
     from builder.plan_table import draw_plan
-    from builder.planning import plan_environments, plan_path, plan_project
+    from builder.planning import keep_plan, plan_environments, plan_project
 
     if picture and picture.suffix not in {".svg", ".html"}:
         raise click.UsageError(f"--picture {picture}: the name has to end in .svg or .html")
@@ -64,11 +64,9 @@ def plan(
 
         found = plan_environments({path: read_foreign_lock(path) for path in locks}, budget=max_layers)
     else:
-        project = open_project(folder)
-        previous = read_plan(plan_path(project))
-        found = plan_project(project, budget=max_layers, fresh=fresh)
-        if write:
-            write_plan(found, plan_path(project))
+        make = keep_plan if write else plan_project
+        planned = make(open_project(folder), budget=max_layers, fresh=fresh)
+        found, previous = planned.plan, planned.previous
     if picture:
         _draw(found, picture)
     click.echo(json.dumps(describe_plan(found), indent=1) if as_json else draw_plan(found, previous))

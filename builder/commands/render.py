@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 def render(folder: Path | None, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], out: Path) -> None:
     """Write the Dockerfile and context of each locked cell to OUT/CELL; `docker build` takes them as they are."""
     from builder.context import write_context
-    from builder.locking import read_locks
     from builder.pipeline import render_cell
     from builder.planning import lay_out, plan_project
 
     project = open_project(folder)
     cells = choose_cells(project, images, python, cuda)
-    for locked in lay_out(project, cells, read_locks(project, cells), plan_project(project)):
+    for locked in lay_out(project, cells, plan_project(project)):
         write_context(render_cell(project, locked), out / locked.id)
         click.echo(out / locked.id)

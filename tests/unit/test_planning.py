@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder import planning
 from builder.files import hold_folder
+from builder.plan_file import read_plan
 from builder.planning import keep_plan
 from builder.project import load_project
 
@@ -93,6 +95,26 @@ def test_render_has_a_folder_for_each_layer_of_the_plan(
         assert {path.name for path in folder.iterdir()} == {layer["id"] for layer in cell["layers"]}
 
 
+def test_what_is_installed_comes_from_the_locks_that_were_planned(
+    demo: Demo, lock: Callable[..., None], imgbuild: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock()
+    demo.offer("1.0", "1.1")
+
+    def read_after_another_command(path: Path) -> object:
+        lock("--upgrade", "some_tool")
+        return read_plan(path)
+
+    # Only the first read comes just before another command has changed the lock.
+    reads = iter([read_after_another_command])
+    monkeypatch.setattr(planning, "read_plan", lambda path: next(reads, read_plan)(path))
+    assert imgbuild("render", "--out", tmp_path / "out", "--py", "3.11")[0] == 0
+    cell = tmp_path / "out" / "demo-py3.11-cpu"
+    installed = "".join(path.read_text() for path in cell.glob("layers/*/conda.txt"))
+    assert "some_tool-1.1" in installed
+    assert "some-tool==1.1" in (cell / "cell" / "constraints.txt").read_text()
+
+
 @pytest.mark.parametrize("lock", sorted(LOCKS.iterdir()), ids=lambda path: path.name)
 def test_any_lock_can_be_planned(run: Run, lock: Path) -> None:
     code, out, _ = run("plan", "--from", lock, "--json", "--max-layers", "3")
@@ -144,3 +166,22 @@ def test_broken_plan_is_said_with_its_file(lock: Callable[..., None], imgbuild: 
     code, _, said = imgbuild("plan")
     assert code == 5
     assert str(plan_file) in said
+
+
+def test_fresh_plan_is_made_whatever_the_old_one_is(lock: Callable[..., None], imgbuild: Run, plan_file: Path) -> None:
+    lock()
+    whole = plan_file.read_text()
+    plan_file.write_text("{")
+    assert imgbuild("plan", "--fresh")[0] == 0
+    assert plan_file.read_text() == "{"
+    assert imgbuild("plan", "--fresh", "--write")[0] == 0
+    assert plan_file.read_text() == whole
+
+
+def test_fresh_plan_has_the_layers_that_are_asked_for_now(
+    lock: Callable[..., None], imgbuild: Run, plan_file: Path
+) -> None:
+    lock()
+    for arguments, budget in ((["--max-layers", "3"], 3), ([], 3), (["--fresh"], 14)):
+        assert imgbuild("plan", "--write", *arguments)[0] == 0
+        assert json.loads(plan_file.read_text())["max_layers"] == budget
