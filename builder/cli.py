@@ -21,8 +21,8 @@ from builder.commands.test import test
 from builder.errors import Cancelled, ImgbuildError
 
 _EPILOG = """\b
-Exit codes: 0 done · 1 failure · 2 usage · 3 definition or sources · 4 no such cell · 5 lock missing or stale ·
-6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry ·
+Exit codes: 0 done · 1 failure · 2 usage · 3 definition or sources · 4 no such cell · 5 lock or plan missing or
+stale · 6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry ·
 11 slower than the baseline · 130 interrupted
 """
 

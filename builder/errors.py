@@ -47,7 +47,7 @@ class CellError(ImgbuildError):
 
 
 class LockError(ImgbuildError):
-    """A lock is missing, stale or unreadable."""
+    """A lock, or the plan of the layers, is missing, stale or unreadable."""
 
     exit_code = 5
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.artifacts import list_artifacts
+from builder.errors import LockError
 from builder.files import hold_folder
 from builder.locked import LockedCell
 from builder.locking import find_environments, make_job, read_locks
@@ -69,6 +70,21 @@ def keep_plan(project: Project, *, budget: int | None = None, fresh: bool = Fals
     with hold_folder(path.parent):  # another command may bring it up to other locks just now
         planned = plan_project(project, budget=budget, fresh=fresh)
         write_plan(planned.plan, path)
+    return planned
+
+
+def require_plan(project: Project, cells: Sequence[Cell]) -> ProjectPlan:
+    """Return the plan of a project that needs no change: `imgbuild lock` would write neither locks nor plan.
+
+    Raises LockError for the first of these cells whose lock is missing or stale, and for a plan on disk that is
+    missing or has other layers than the locks ask for.
+    """
+    planned = plan_project(project)
+    find_environments(project, cells, planned.locks)
+    if planned.plan.published != planned.previous:
+        fault = "is not of these locks" if planned.previous else "is missing"
+        message = f"the plan of the layers {fault}"
+        raise LockError(message, path=plan_path(project), hint="run `imgbuild lock` and commit what it writes.")
     return planned
 
 

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     metavar="REGISTRY",
     help="Push each image that passed its checks, as REGISTRY/IMAGE:TAG; print these refs.",
 )
-@click.option("--locked", is_flag=True, help="Exit 5 instead of solving when a lock is missing or stale. For CI.")
+@click.option(
+    "--locked", is_flag=True, help="Exit 5 instead of solving when a lock, or the plan, is missing or stale. For CI."
+)
 @click.pass_context
 def build(
     context: click.Context,
@@ -66,10 +68,10 @@ def build(
     """
     from builder.checks.gpu_use import decide_gpu_use
     from builder.engine import Engine
-    from builder.locking import cache_dir, find_environments, find_stale, read_locks
+    from builder.locking import cache_dir, find_stale, read_locks
     from builder.memo import Memo
     from builder.pipeline import build_cells
-    from builder.planning import keep_plan, lay_out, plan_project
+    from builder.planning import keep_plan, lay_out, require_plan
     from builder.progress import choose_progress
     from builder.schedule import count_workers
     from builder.sources import find_sources
@@ -79,15 +81,14 @@ def build(
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
     project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda)
+    planned = require_plan(project, cells) if locked else None
     locks = read_locks(project, cells)
     stale = find_stale(project, cells, locks)
-    if locked:
-        find_environments(project, cells, locks)
     found = find_sources(sources)
     with redacted(found), choose_progress(progress, found.redact, cells=len(cells)) as drawn, Engine() as engine:
-        if stale:
+        if planned is None:
             _solve(project, stale, locks, found, drawn)
-        planned = plan_project(project) if locked else keep_plan(project)
+            planned = keep_plan(project)
         about = engine.describe()
         began = time.monotonic()
         ended = tuple(
@@ -121,6 +122,8 @@ def _solve(project: Project, stale: Sequence[Stale], locks: Locks, sources: Sour
     from builder.locking import solve_locks
     from builder.solve import Upgrade
 
+    if not stale:
+        return
     for item in stale:
         progress.note(f"{item.job.cell.id} {item.reason}: solving it")
     say_local_indexes(sources, progress)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.command()
 @add_selection
 @add_network
-@click.option("--check", is_flag=True, help="Change nothing; exit 5 when a lock is missing or stale. For CI.")
+@click.option(
+    "--check", is_flag=True, help="Change nothing; exit 5 when a lock, or the plan, is missing or stale. For CI."
+)
 @click.option(
     "--upgrade",
     is_flag=False,
@@ -49,7 +51,7 @@ def lock(
 ) -> None:
     """Solve the packages of every cell and write imgbuild.lock beside each definition."""
     from builder.locking import check_locks, drop_orphans, find_stale, make_job, read_locks, solve_locks
-    from builder.planning import keep_plan
+    from builder.planning import keep_plan, require_plan
 
     if check and upgrade:
         raise click.UsageError("--check changes nothing, so it does not go with --upgrade")
@@ -57,6 +59,7 @@ def lock(
     cells = choose_cells(project, images, python, cuda)
     if check:
         check_locks(project, cells)
+        require_plan(project, cells)
         return
     locks = read_locks(project, cells, repair=lambda text: click.echo(text, err=True))
     for orphan in drop_orphans(project, locks):

@@ -106,6 +106,12 @@ def test_plan_that_has_not_changed_is_kept(cells: list[Content], budget: int) ->
     assert plan_cells(cells, budget=budget, previous=plan.published) == plan
 
 
+@given(matrices(), matrices(), st.integers(1, 8))
+def test_plan_that_was_brought_up_to_date_is_up_to_date(old: list[Content], new: list[Content], budget: int) -> None:
+    plan = plan_cells(new, budget=budget, previous=plan_cells(old, budget=budget).published)
+    assert plan_cells(new, budget=budget, previous=plan.published) == plan
+
+
 @given(matrices())
 def test_bytes_are_bounded_by_the_distinct_packages_and_by_the_naive_sum(cells: list[Content]) -> None:
     plan = plan_cells(cells, budget=100)

@@ -168,6 +168,41 @@ def test_broken_plan_is_said_with_its_file(lock: Callable[..., None], imgbuild: 
     assert str(plan_file) in said
 
 
+@pytest.mark.parametrize("command", [("lock", "--check"), ("build", "--all", "--locked")])
+@pytest.mark.parametrize("spoil", ["missing", "older", "of another matrix"])
+def test_plan_that_is_not_of_the_locks_is_refused(
+    demo: Demo,
+    lock: Callable[..., None],
+    imgbuild: Run,
+    plan_file: Path,
+    command: tuple[str, ...],
+    spoil: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    lock()
+    saved = plan_file.read_text()
+    match spoil:
+        case "missing":
+            plan_file.unlink()
+        case "older":
+            demo.offer("1.0", "1.1")
+            lock("--upgrade", "wheely")
+            plan_file.write_text(saved)
+        case _:
+            data = json.loads(saved)
+            data["cells"].pop()
+            plan_file.write_text(json.dumps(data))
+    code, out, said = imgbuild(*command)
+    assert (code, out) == (5, ""), said
+    assert (
+        f"{plan_file}: the plan of the layers is {'missing' if spoil == 'missing' else 'not of these locks'}" in said
+    )
+    assert "run `imgbuild lock`" in said
+    lock()
+    assert imgbuild(*command)[0] == (0 if command[0] == "lock" else 7), "only the engine is missing now"
+
+
 def test_fresh_plan_is_made_whatever_the_old_one_is(lock: Callable[..., None], imgbuild: Run, plan_file: Path) -> None:
     lock()
     whole = plan_file.read_text()
