@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from builder.artifacts import Artifact, Kind, assume_size, sum_sizes
+from builder.artifacts import Artifact, Kind, Need, assume_size, sum_sizes
 from builder.grouping import group_artifacts, weigh_heavy
 from builder.layers import Layer, make_layer
 from builder.ordering import measure_tree, order_layers
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BUDGET = 14
 """How many install layers an image has at most, unless told otherwise: at 14 a real 12-cell lock costs 1.0027 of its
 unique bytes (benchmarks/data/pixi-sample.json). overlayfs stops at 127 layers, base and all."""
+
+_STRICTNESS = (Need.NONE, Need.RUNTIME, Need.PYTHON_NEEDED, Need.PYTHON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: P
     What a previous plan of the same budget has published is kept, unless a new plan would be so much smaller that
     publishing again pays.
     """
-    ordered = sorted(contents, key=lambda content: content.id)
+    ordered = _agree_on_needs(sorted(contents, key=lambda content: content.id))
     unknown = assume_size(artifact for content in ordered for artifact in content.artifacts)
     fresh = _assemble(ordered, budget, unknown, _plan_anew(ordered, budget, unknown))
     if previous is None or previous.budget != budget:
@@ -136,6 +138,32 @@ def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: P
     kept = _assemble(ordered, budget, unknown, [chains[content.id] for content in ordered])
     waste = kept.registry_bytes - fresh.registry_bytes
     return kept if waste <= weigh_heavy(fresh.registry_bytes) else fresh
+
+
+def _agree_on_needs(contents: Sequence[Content]) -> Sequence[Content]:
+    """Return the cells with one need for each artifact, the strictest that any of them has for it.
+
+    What one Python needs to run may be nothing to the next. A layer that both have has to stand where both can take
+    it.
+    """
+    needs: dict[str, Need] = {}
+    disputed: set[str] = set()
+    for artifact in (it for content in contents for it in content.artifacts):
+        known = needs.setdefault(artifact.key, artifact.need)
+        if known is not artifact.need:
+            disputed.add(artifact.key)
+            needs[artifact.key] = max(known, artifact.need, key=_STRICTNESS.index)
+    if not disputed:
+        return contents
+    return [
+        replace(
+            content,
+            artifacts=frozenset(
+                replace(it, need=needs[it.key]) if it.key in disputed else it for it in content.artifacts
+            ),
+        )
+        for content in contents
+    ]
 
 
 def _assemble(contents: Sequence[Content], budget: int, unknown: int, chains: Sequence[tuple[Layer, ...]]) -> Plan:

@@ -49,10 +49,11 @@ def update_layers(
     `cells` has the base and the artifacts of each cell. None when a cell has no room left for a layer on top, or its
     published layers and what is new cannot be put in order.
     """
+    published = _refresh(previous, {it.key: it for _, artifacts in cells.values() for it in artifacts}, unknown)
     starts = {
-        name: _keep(previous[name], base, artifacts, unknown)
-        if name in previous
-        else _reuse(list(previous.values()), base, artifacts)
+        name: _keep(published[name], base, artifacts, unknown)
+        if name in published
+        else _reuse(list(published.values()), base, artifacts)
         for name, (base, artifacts) in cells.items()
     }
     chains: dict[str, Chain] = {}
@@ -71,6 +72,19 @@ def update_layers(
     return chains
 
 
+def _refresh(chains: Mapping[str, Chain], wanted: Mapping[str, Artifact], unknown: int) -> dict[str, Chain]:
+    """Return the published chains with what the locks say of each artifact, by its key.
+
+    Of those that no lock has any more, what was published tells what they were.
+    """
+    published = {layer.id: layer for chain in chains.values() for layer in chain}
+    fresh = {
+        id_: make_layer(layer.base, (wanted.get(it.key, it) for it in layer.artifacts), unknown, layer.replaced)
+        for id_, layer in published.items()
+    }
+    return {name: tuple(fresh[layer.id] for layer in chain) for name, chain in chains.items()}
+
+
 def _keep(chain: Chain, base: str, artifacts: frozenset[Artifact], unknown: int) -> _Start:
     """Return the layers of a cell that stay: nothing unwanted in them, and little that is replaced.
 
@@ -85,9 +99,22 @@ def _keep(chain: Chain, base: str, artifacts: frozenset[Artifact], unknown: int)
             layer.id: sum_sizes((it for it in layer.artifacts if wanted[it.slot] != it), unknown) for layer in stays
         }
         if sum(dead.values()) <= allowed:
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(chain, stays, strict=False)))
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(_settle(chain), stays, strict=False)))
             return _Start(chain=tuple(stays[:same]), loose=tuple(stays[same:]))
         stays.remove(max(stays, key=lambda layer: (dead[layer.id], layer.id)))
+
+
+def _settle(chain: Chain) -> Chain:
+    """Return the beginning of a chain in which nothing needs Python before there is one.
+
+    All of it, unless the locks say now that a package needs Python which did not when it was published.
+    """
+    has_python = False
+    for number, layer in enumerate(chain):
+        has_python |= layer.has_python
+        if layer.needs_python and not has_python:
+            return chain[:number]
+    return chain
 
 
 def _drop_baseless(layers: Sequence[Layer]) -> list[Layer]:

@@ -113,6 +113,62 @@ def test_plan_that_was_brought_up_to_date_is_up_to_date(old: list[Content], new:
 
 
 @given(matrices())
+def test_what_the_locks_say_of_a_published_artifact_counts(cells: list[Content]) -> None:
+    """The key of an artifact says what it is; the rest of what a plan on disk says of it may be older, or wrong."""
+    plan = plan_cells(cells)
+
+    def spoil(artifact: Artifact) -> Artifact:
+        return replace(artifact, version="0", need=Need.NONE, size=1, index="cu0", needs=("other",))
+
+    chains = {
+        cell.id: tuple(make_layer(layer.base, map(spoil, layer.artifacts), 0, layer.replaced) for layer in cell.layers)
+        for cell in plan.cells
+    }
+    again = plan_cells(cells, previous=Published(budget=plan.budget, chains=chains))
+    assert again == plan
+    assert repr(again.layers) == repr(plan.layers)
+
+
+def test_published_artifact_under_another_name_stays_the_same() -> None:
+    before = plan_cells(make_matrix())
+    chains = {
+        cell.id: tuple(
+            make_layer(layer.base, (replace(it, name=f"x-{it.name}") for it in layer.artifacts), 0)
+            for layer in cell.layers
+        )
+        for cell in before.cells
+    }
+    extra = make_artifact("extra", size=10)
+    cells = [replace(cell, artifacts=cell.artifacts | {extra}) for cell in make_matrix()]
+    after = plan_cells(cells, previous=Published(budget=before.budget, chains=chains))
+    known = {layer.id for layer in before.layers}
+    assert [layer.artifacts for layer in after.layers if layer.id not in known] == [(extra,)]
+    assert known < {layer.id for layer in after.layers}
+
+
+def test_library_that_one_python_needs_to_run_comes_before_it_in_every_cell_that_has_it() -> None:
+    """It was nothing to the first cell's Python, so it could stand anywhere there."""
+    library = make_artifact("zlib", size=1)
+    cells = [
+        Content(
+            id=python,
+            base="b",
+            artifacts=frozenset(
+                [
+                    make_artifact("python", python, need=Need.PYTHON, size=30_000_000),
+                    make_artifact("numpy", python, need=Need.PYTHON_NEEDED, size=8_000_000),
+                    make_artifact("zstandard", need=Need.PYTHON_NEEDED, size=8_000_000),
+                    replace(library, need=Need.RUNTIME if python == "3.12" else Need.NONE),
+                ]
+            ),
+        )
+        for python in ("3.11", "3.12")
+    ]
+    for budget in (2, 3, 14):
+        require_order(plan_cells(cells, budget=budget))
+
+
+@given(matrices())
 def test_bytes_are_bounded_by_the_distinct_packages_and_by_the_naive_sum(cells: list[Content]) -> None:
     plan = plan_cells(cells, budget=100)
     per_base = {
