@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 UPDATES = 4
 """How many layers more than the budget of a new plan an image may get by updates."""
 
+_SIDES = 2
+"""How many layers hold what is missing, at least: what Python needs to run and what needs Python are kept apart."""
+
 _FIRST = frozenset({Need.RUNTIME, Need.PYTHON})
 
 
@@ -46,20 +49,21 @@ def update_layers(
 ) -> dict[str, Chain] | None:
     """Return the layers of each cell, with as many of the previous ones as can stay.
 
-    `cells` has the base and the artifacts of each cell. None when a cell has no room left for a layer on top, or its
+    `cells` has the base and the artifacts of each cell. None when a cell has no room left for what is new, or its
     published layers and what is new cannot be put in order.
     """
+    limit = budget + UPDATES
     published = _refresh(previous, {it.key: it for _, artifacts in cells.values() for it in artifacts}, unknown)
     starts = {
         name: _keep(published[name], base, artifacts, unknown)
         if name in published
-        else _reuse(list(published.values()), base, artifacts)
+        else _reuse(list(published.values()), base, artifacts, limit)
         for name, (base, artifacts) in cells.items()
     }
     chains: dict[str, Chain] = {}
     for base in sorted({base for base, _ in cells.values()}):
         names = sorted(name for name, (found, _) in cells.items() if found == base)
-        rooms = [budget + UPDATES - len(starts[name].layers) for name in names]
+        rooms = [limit - len(starts[name].layers) for name in names]
         missing = [_find_missing(starts[name].layers, cells[name][1]) for name in names]
         if any(found and room < 1 for found, room in zip(missing, rooms, strict=True)):
             return None
@@ -69,7 +73,8 @@ def update_layers(
         except OrderError:
             return None
         chains |= {name: starts[name].chain + found for name, found in zip(names, loose, strict=True)}
-    return chains
+    # One layer of room is not enough where both what Python needs to run and what needs Python have changed.
+    return None if any(len(chain) > limit for chain in chains.values()) else chains
 
 
 def _refresh(chains: Mapping[str, Chain], wanted: Mapping[str, Artifact], unknown: int) -> dict[str, Chain]:
@@ -128,8 +133,11 @@ def _drop_baseless(layers: Sequence[Layer]) -> list[Layer]:
     return stays
 
 
-def _reuse(chains: Sequence[Chain], base: str, artifacts: frozenset[Artifact]) -> _Start:
-    """Return published layers that a new cell can have as they are: the best beginning of a chain, and any others."""
+def _reuse(chains: Sequence[Chain], base: str, artifacts: frozenset[Artifact], limit: int) -> _Start:
+    """Return published layers that a new cell can have as they are: the best beginning of a chain, and any others.
+
+    They are so few that within the limit there is room for what they lack, before Python and after it.
+    """
     begins = [_begin(chain, base, artifacts) for chain in chains]
     best = max(begins, key=lambda chain: (sum(it.size for it in chain), [it.id for it in chain]), default=())
     present = {artifact for layer in best for artifact in layer.artifacts}
@@ -139,7 +147,9 @@ def _reuse(chains: Sequence[Chain], base: str, artifacts: frozenset[Artifact]) -
         if present.isdisjoint(layer.artifacts):
             others.append(layer)
             present.update(layer.artifacts)
-    return _Start(chain=best, loose=tuple(others))
+    if len(best) + len(others) > limit or _find_missing((*best, *others), artifacts):
+        limit -= _SIDES
+    return _Start(chain=best[:limit], loose=tuple(others[: max(limit - len(best), 0)]))
 
 
 def _begin(chain: Chain, base: str, artifacts: frozenset[Artifact]) -> Chain:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from builder.artifacts import Artifact, Kind, Need
 from builder.layers import make_layer
 from builder.plan import Content, Plan, Published, plan_cells
+from builder.updating import UPDATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +99,57 @@ def test_update_from_any_plan_is_sound(old: list[Content], new: list[Content], b
         for layer in cell.layers:
             below |= layer.has_python
             assert below or not layer.needs_python, "what needs Python came before any Python"
+
+
+@given(st.lists(matrices(), min_size=2, max_size=6), st.integers(1, 6))
+def test_no_sequence_of_updates_gives_more_layers_than_promised(locks: list[list[Content]], budget: int) -> None:
+    published = None
+    for cells in locks:
+        plan = plan_cells(cells, budget=budget, previous=published)
+        require_sound(plan, limit=budget + UPDATES)
+        published = plan.published
+
+
+@given(matrices(), st.lists(st.sets(st.integers(0, 11)), min_size=3, max_size=8), st.integers(1, 6))
+def test_no_sequence_of_bumps_gives_more_layers_than_promised(
+    cells: list[Content], bumps: list[set[int]], budget: int
+) -> None:
+    plan = plan_cells(cells, budget=budget)
+    for number, names in enumerate(bumps):
+
+        def bump(artifact: Artifact, version: str = f"b{number}", names: set[int] = names) -> Artifact:
+            bumped = artifact.name in {f"p{name}" for name in names}
+            return replace(artifact, version=version, url=f"{artifact.url}-{version}") if bumped else artifact
+
+        cells = [replace(cell, artifacts=frozenset(map(bump, cell.artifacts))) for cell in cells]
+        plan = plan_cells(cells, budget=budget, previous=plan.published)
+        require_sound(plan, limit=budget + UPDATES)
+
+
+def test_update_for_which_one_layer_of_room_is_not_enough_is_planned_anew() -> None:
+    plan, cells = plan_cells(make_matrix(), budget=5), make_matrix()
+    for version in "abcde":
+
+        def bump(artifact: Artifact, version: str = version) -> Artifact:
+            bumped = artifact.name in {"libgcc", "six"}
+            return replace(artifact, version=version, url=f"{artifact.url}-{version}") if bumped else artifact
+
+        cells = [replace(cell, artifacts=frozenset(map(bump, cell.artifacts))) for cell in cells]
+        plan = plan_cells(cells, budget=5, previous=plan.published)
+        require_sound(plan, limit=5 + UPDATES)
+
+
+def test_new_cell_takes_no_more_published_layers_than_an_image_may_have() -> None:
+    parts = [make_artifact(f"p{number}", size=1_000_000 - number) for number in range(12)]
+    python = make_artifact("python", need=Need.PYTHON, size=30_000_000)
+    some = [Content(id=f"c{it.name}", base="b", artifacts=frozenset([python, it])) for it in parts]
+    before = plan_cells(some, budget=3)
+    whole = Content(id="whole", base="b", artifacts=frozenset([python, *parts]))
+    after = plan_cells([*some, whole], budget=3, previous=before.published)
+    require_sound(after, limit=3 + UPDATES)
+    known = {layer.id for layer in before.layers}
+    assert known <= {layer.id for layer in after.layers}, "what was published stays with the others"
+    assert len([layer for layer in after.layers if layer.id in known and after.shared_by[layer.id] == 2]) >= 3
 
 
 @given(matrices(), st.integers(1, 8))
