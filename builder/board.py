@@ -57,6 +57,7 @@ class Board:
         self._clock = clock
         self.cells = {work.cell: CellState(work=work) for work in works}
         self.steps: dict[str, RunningStep] = {}
+        self._over: set[tuple[str, float | None]] = set()
         self._installed: set[LayerWork] = set()
         self._first: float | None = None
         self._last = 0.0
@@ -80,6 +81,11 @@ class Board:
         """Return whether a cell is the one whose words of a step count: all that wait for it report the same."""
         running = self.steps.get(log.step)
         return running is not None and running.cells[0] == name
+
+    def find_ended(self, step: Step) -> RunningStep | None:
+        """Return the step that this report says has ended; None where that is no news, or it was never seen to run."""
+        running = self.steps.get(step.digest)
+        return running if step.completed and running and running.step.run == step.run else None
 
     def find_step(self, name: str) -> RunningStep | None:
         """Return what a cell works on, or waits for."""
@@ -121,15 +127,18 @@ class Board:
     def _step(self, cell: CellState, step: Step) -> None:
         name = cell.work.cell
         layer = _find_layer(cell.work, step)
-        running = self.steps.get(step.digest)
         if step.completed:
-            self.steps.pop(step.digest, None)
+            if self.find_ended(step):
+                del self.steps[step.digest]
+            if not step.error:  # else it may go on for other cells: it was only cancelled for this one
+                self._over.add(step.run)
             if layer and not step.error:
                 cell.layers.add(layer)
                 if not step.cached and layer not in self._installed:
                     self._installed.add(layer)
                     self._last = self._clock()
-        elif step.started:
+        elif step.started and step.run not in self._over:
+            running = self.steps.get(step.digest)
             if layer and self._first is None:
                 self._first = self._clock()
             if running is None:

@@ -16,6 +16,11 @@ class Step:
     cached: bool = False
     error: str = ""
 
+    @property
+    def run(self) -> tuple[str, float | None]:
+        """What tells one run of a step from another: builds that share it report the same, some later than others."""
+        return self.digest, self.started
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:

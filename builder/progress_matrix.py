@@ -73,7 +73,7 @@ class MatrixDisplay(RichDisplay):
                     self._warned.add(event.text)
                     super().event(name, event)
             case Step() if event.completed and not event.cached and not event.error:
-                running = self._board.steps.get(event.digest)
+                running = self._board.find_ended(event)
                 if running and running.layer:
                     self._tell_step(running, event)
             case Ended():

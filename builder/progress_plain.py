@@ -31,6 +31,7 @@ class PlainDisplay:
         self._out = out
         self._many = False
         self._steps: dict[str, Step] = {}
+        self._over: set[tuple[str, float | None]] = set()
         self._owners: dict[str, str] = {}
         self._shared: set[tuple[str, str]] = set()
         self._numbers: dict[str, int] = {}
@@ -103,7 +104,7 @@ class PlainDisplay:
             self.done(ended.text)
 
     def _step(self, name: str, step: Step) -> None:
-        if not step.started or (step.cached and self._many):
+        if not step.started or (step.cached and self._many) or step.run in self._over:
             return
         before = self._steps.get(step.digest)
         # A step that failed or was lost may run again in a later build, at another time.
@@ -115,7 +116,8 @@ class PlainDisplay:
                 self._tell(name, step.digest, headline(step.name) if self._many else f"{name}: {headline(step.name)}")
         elif not step.completed:
             self._share(name, step.digest)
-        if step.completed and (again or not (before and before.completed)):
+        if step.completed:
+            self._over.add(step.run)
             self._complete(self._owners.get(step.digest, name), step)
 
     def _share(self, name: str, digest: str) -> None:

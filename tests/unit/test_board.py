@@ -74,6 +74,30 @@ def test_bytes_of_a_shared_layer_count_once(board: Board) -> None:
     assert [cell.done for cell in board.cells.values()] == [800, 800]
 
 
+def test_step_that_is_over_does_not_run_again_for_a_cell_that_hears_of_it_later(board: Board) -> None:
+    for event in (install(CUDA, started=1.0), install(CUDA, started=1.0, completed=2.0)):
+        board.take("old", event)
+    board.take("new", install(CUDA, started=1.0))
+    assert not board.steps
+    board.take("new", install(CUDA, started=1.0, completed=2.0))
+    assert board.cells["new"].layers == {CUDA}
+
+
+def test_step_that_runs_again_is_not_ended_by_late_news_of_its_first_run(board: Board) -> None:
+    board.take("old", install(CUDA, started=1.0, completed=2.0))
+    board.take("old", install(CUDA, started=5.0))
+    board.take("new", install(CUDA, started=1.0, completed=2.0))
+    assert [running.step.started for running in board.steps.values()] == [5.0]
+
+
+def test_step_that_was_cancelled_for_one_cell_goes_on_for_the_other(board: Board) -> None:
+    for cell in ("old", "new"):
+        board.take(cell, install(CUDA, started=1.0))
+    board.take("old", install(CUDA, started=1.0, completed=2.0, error="context canceled"))
+    board.take("new", install(CUDA, started=1.0))
+    assert [running.cells for running in board.steps.values()] == [["new"]]
+
+
 def test_merged_step_is_found_again_under_the_cell_s_own_digest(board: Board) -> None:
     """A build reports the step of another that it waited for, and then its own as cached."""
     board.take("new", install(CUDA, started=1.0))

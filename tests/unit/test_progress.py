@@ -256,6 +256,24 @@ def test_step_of_a_cell_that_ended_goes_on_for_the_next() -> None:
     assert told(out)[-2:] == ["two #1 more", "two #1 done in 1.0 s"]
 
 
+def test_step_of_two_cells_is_told_once_when_one_stream_lags_behind() -> None:
+    out = io.StringIO()
+    with Progress(PlainDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell=name, layers=()) for name in ("one", "two")])
+        for name in ("one", "two", "one"):
+            progress.event(name, step(started=1.0))
+            progress.event(name, step(started=1.0, completed=2.0))
+        progress.event("one", step(started=5.0))
+        progress.event("two", step(started=1.0, completed=2.0))
+        progress.event("one", step(started=5.0, completed=6.5))
+    assert told(out) == [
+        "one #1 [2/3] RUN make",
+        "one #1 done in 1.0 s",
+        "one #1 [2/3] RUN make",
+        "one #1 done in 1.5 s",
+    ]
+
+
 def test_step_that_runs_again_later_is_told_again() -> None:
     out = io.StringIO()
     with Progress(PlainDisplay(redact, out)) as progress:

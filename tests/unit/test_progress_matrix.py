@@ -60,6 +60,16 @@ def test_installed_layer_scrolls_away_once_and_cached_ones_are_not_told(display:
     assert "Python py311" not in printed(display)
 
 
+def test_shared_step_is_told_once_when_one_stream_lags_behind(display: MatrixDisplay) -> None:
+    for cell in ("old", "new"):
+        display.event(cell, install(CUDA, started=1.0))
+        display.event(cell, install(CUDA, started=1.0, completed=3.5))
+    assert printed(display).count("CUDA libraries") == 1
+    display.event("old", install(CUDA, started=5.0))
+    display.event("old", install(CUDA, started=5.0, completed=6.0))
+    assert printed(display).count("CUDA libraries") == 2, "it did run again"
+
+
 def test_end_of_a_cell_scrolls_away(display: MatrixDisplay) -> None:
     display.event("old", Ended(cell="old", state="built", text="x:1: 7 checks passed", seconds=62.0, ref="x:1"))
     display.event("new", Ended(cell="new", state="not started", text="", seconds=0.0))
