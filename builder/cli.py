@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -56,5 +57,14 @@ def main() -> None:
         click.echo(f"imgbuild: {error.strerror or error}", err=True)
         sys.exit(1)
     except ImgbuildError as error:
-        click.echo(f"imgbuild: {error}", err=True)
+        click.echo(_write_for_reader(f"imgbuild: {error}"), err=True)
         sys.exit(error.exit_code)
+
+
+def _write_for_reader(text: str) -> str:
+    """Return a text as whoever reads stderr may have it: what a failed step wrote is no command to GitHub's runner."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    from builder.workflow_commands import defuse
+
+    return defuse(text)

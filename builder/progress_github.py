@@ -1,7 +1,4 @@
-"""Progress in the log of a GitHub Actions job: folds, annotations, and a table on the job's page.
-
-The commands are those of docs.github.com, "Workflow commands for GitHub Actions".
-"""
+"""Progress in the log of a GitHub Actions job: folds, annotations, and a table on the job's page."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from builder.events import Step
 from builder.progress_plain import PlainDisplay
 from builder.summary import draw_markdown
 from builder.work import Ended
+from builder.workflow_commands import defuse, write_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +36,7 @@ class GithubDisplay(PlainDisplay):
     def stage(self, text: str) -> None:
         """Begin a fold."""
         self._close()
-        self._command(f"::group::{text}")
+        self._command("group", text)
         self._open = True
 
     def note(self, text: str) -> None:
@@ -97,26 +95,25 @@ class GithubDisplay(PlainDisplay):
         if lines:
             self.stage(name)
             for line in lines:
-                self._command(line)
+                super()._print(line, "")
             self._close()
 
     def _trouble(self, kind: str, name: str, digest: str, text: str) -> None:
         self._annotate("error" if kind == "failed" else kind, f"{name} {self._tag(digest)}", text)
 
     def _annotate(self, kind: str, title: str, text: str) -> None:
-        said = self._redact(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        self._command(f"::{kind} title={title}::{said}")
+        self._command(kind, self._redact(text), title=title)
 
     def _print(self, line: str, name: str) -> None:
         if self._many and name:
-            self._kept[name].append(line)
+            self._kept[name].append(defuse(line))
         else:
-            super()._print(line, name)
+            super()._print(defuse(line), name)
 
-    def _command(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+    def _command(self, name: str, text: str = "", *, title: str = "") -> None:
+        print(write_command(name, text, title=title), file=self._out, flush=True)
 
     def _close(self) -> None:
         if self._open:
-            self._command("::endgroup::")
+            self._command("endgroup")
         self._open = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _SIGNS: Mapping[State, str] = {"built": "✓", "up to date": "✓", "failed": "✗", "cancelled": "·", "not started": "·"}
 _STATES = tuple(_SIGNS)
+
+_MARKUP = re.compile(r"[\\`*_\[\]<>|&~$]")
+"""What may mean something to GitHub's Markdown in a cell of a table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +78,29 @@ def draw_markdown(summary: Summary) -> str:
     """Return a summary as a Markdown document with a table."""
     lines = ["### imgbuild", "", "| | Cell | | Time | |", "|---|---|---|---:|---|"]
     for row in summary.rows:
-        text = row.text.replace("|", "\\|")
+        text = _write_plainly(row.text)
         lines.append(f"| {_SIGNS[row.state]} | `{row.cell}` | {row.state} | {_format_time(row)} | {text} |")
     lines += ["", f"{_count(summary)} in {format_seconds(summary.seconds)}", ""]
     for failure in summary.failures:
-        lines += [f"**{', '.join(failure.cells)}**", "", "```", failure.text, "```", ""]
+        fence = _choose_fence(failure.text)
+        lines += [f"**{', '.join(failure.cells)}**", "", fence, failure.text, fence, ""]
     return "\n".join(lines)
+
+
+def _write_plainly(text: str) -> str:
+    """Return a text as one line of Markdown that shows it as it is.
+
+    Numeric references are never structure (spec.commonmark.org, "Entity and numeric character references").
+    """
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
+
+
+def _choose_fence(text: str) -> str:
+    """Return a fence for a text that none of its lines closes.
+
+    It is longer than any in there (spec.commonmark.org, "Fenced code blocks").
+    """
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def _count(summary: Summary) -> str:

@@ -44,6 +44,16 @@ def test_every_error_has_its_code_and_no_traceback(
     assert run("matrix") == (kind.exit_code, "", "imgbuild: image.yaml:3: it went wrong\n  → do this\n")
 
 
+def test_words_of_a_failed_step_are_no_commands_to_github(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise errors.BuildError("RUN make: exit code 1\n    ::error::forged")
+
+    monkeypatch.setattr("builder.project.load_project", fail)
+    for github, said in (("true", "    \\::error::forged"), ("", "    ::error::forged")):
+        monkeypatch.setenv("GITHUB_ACTIONS", github)
+        assert run("matrix")[2].splitlines()[1] == said
+
+
 def test_interruption_has_its_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt

@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from builder.progress_matrix import MatrixDisplay
 from builder.progress_plain import PlainDisplay, QuietDisplay
 from builder.progress_rich import RichDisplay
 from builder.progress_text import format_seconds, headline, tail
-from builder.summary import Failure, Summary
+from builder.summary import Failure, Summary, summarize
 from builder.work import CellWork, Ended, Phase
 
 if TYPE_CHECKING:
@@ -313,6 +314,33 @@ def test_times_are_those_of_a_clock(seconds: float, text: str) -> None:
 def test_words_of_a_step_are_no_commands_to_github() -> None:
     lines = draw(GithubDisplay, [Log(step="sha256:a", stream=1, text="::error::forged\n")])
     assert not any(line.startswith("::error") for line in lines)
+
+
+def test_nothing_that_others_wrote_is_a_command_to_github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    forged = "x\n  ::error::forged ##[add-mask]forged\r::group::forged\n```\n# forged"
+    for cells in (["one"], ["one", "two"]):
+        out = io.StringIO()
+        with Progress(GithubDisplay(redact, out)) as progress:
+            progress.stage(forged)
+            progress.note(forged)
+            progress.plan([CellWork(cell=name, layers=()) for name in cells])
+            progress.event("one", step(name=f"[2/3] RUN {forged}", started=1.0))
+            progress.event("one", Log(step="sha256:a", stream=1, text=forged))
+            progress.event("one", step(started=1.0, completed=2.0, error=forged))
+            progress.event("one", Phase(text=forged))
+            ended = Ended(cell="one", state="failed", text=forged, seconds=1.0, error=BuildError(forged))
+            progress.event("one", ended)
+            progress.done(forged)
+            progress.summary(summarize([ended, replace(ended, cell="two")], 1.0, redact))
+        lines = re.split(r"[\r\n]+", out.getvalue())
+        commands = [line for line in lines if line.lstrip().startswith("::") or "##[" in line]
+        assert all(re.match("::(group|endgroup|error title=one #1)::", line) for line in commands), commands
+        assert not any(line.startswith("::group::forged") for line in lines)
+        rows = [line for line in page.read_text().splitlines() if line.startswith("| ✗")]
+        assert all(line.count("|") == 6 for line in rows)
+        assert "````" in page.read_text().splitlines()
 
 
 def test_quiet_tells_results_only() -> None:

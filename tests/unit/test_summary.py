@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import html
+
 import pytest
 
 from builder.errors import BuildError, Cancelled, CheckError, EngineError, ImgbuildError
@@ -74,7 +76,24 @@ def test_single_cell_needs_no_summary_but_on_a_page() -> None:
     summary = summarize([failed("a", BuildError("RUN a | b"))], 1.0, redact)
     assert list(draw_summary(summary)) == []
     assert draw_markdown(summary).splitlines()[4:7] == [
-        r"| ✗ | `a` | failed | 2.0 s | RUN a \| b |",
+        "| ✗ | `a` | failed | 2.0 s | RUN a &#124; b |",
         "",
         "1 cell: 1 failed in 1.0 s",
     ]
+
+
+@pytest.mark.parametrize("text", ["a \\| b", "a | b ` c", "two\nlines", "<b>*x*</b> [y](z) &amp; __w__"])
+def test_row_of_a_page_is_one_row_whatever_was_written(text: str) -> None:
+    row = Ended(cell="a", state="failed", text=text, seconds=2.0)
+    line = draw_markdown(summarize([row], 1.0, redact)).splitlines()[4]
+    *_, said, end = line.split("|")
+    assert (line.count("|"), end) == (6, "")
+    assert html.unescape(said).split() == text.split()
+    assert not set("`*_[]<>\\") & set(said)
+
+
+def test_words_of_a_failure_do_not_close_their_fence() -> None:
+    text = "```\n# heading\n`````"
+    lines = draw_markdown(summarize([failed("a", BuildError(text))], 1.0, redact)).splitlines()
+    begin, end = (number for number, line in enumerate(lines) if line == "`" * 6)
+    assert "\n".join(lines[begin + 1 : end]) == text
