@@ -4,16 +4,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CUDA ?=
+FACTOR ?= 20
 PY ?= 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit lint format proto clean
+.PHONY: help demo benchmark test unit lint format proto clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## The main job for real: engine, base, channel, lock, build, check. CUDA=12.6 for the GPU image
 	@$(BIN)/python -m tests.kit demo --python "$(PY)" $(if $(CUDA),--cuda "$(CUDA)")
+
+benchmark: $(VENV)/.installed ## A 12-cell matrix with docker, bake and imgbuild, after make demo. FACTOR=20 divides sizes
+	@$(BIN)/python benchmarks/matrix.py --factor "$(FACTOR)"
 
 test: $(VENV)/.installed-dev ## All tests: unit tests, then those on a real engine where one can be had
 	@$(BIN)/python -m tests.kit up --python 3.11 --python 3.13 || echo "no kit: the engine tests will be skipped" >&2

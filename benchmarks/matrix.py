@@ -32,22 +32,35 @@ from tests.kit.server import ensure_server
 from tests.kit.workspace import find_kit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 FACTOR = 20
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Return what is asked for."""
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what is asked for, on the command line unless words are given. Exits 2 for what makes no sense."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--factor", type=int, default=FACTOR, help=f"sizes are divided by it; default: {FACTOR}")
+    parser.add_argument("--factor", type=_count, help=f"sizes are divided by it; default: {FACTOR}")
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS), help="default: all")
     parser.add_argument("--cells", help="only these, like py39-cu121,py311-cu121; default: all 12")
     parser.add_argument("--long", action="store_true", help="the real torch from PyPI instead: needs 120 GB of disk")
-    parser.add_argument("--phases", type=int, help="only the first N phases")
+    parser.add_argument("--phases", type=_count, help="only the first N phases")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="default: benchmark.json")
     parser.add_argument("--svg", type=Path, help="where a picture of the figures goes")
-    return parser.parse_args()
+    arguments = parser.parse_args(words)
+    if arguments.long and (arguments.cells or arguments.factor):
+        parser.error("--long has packages and cells of its own, so it does not go with --cells and --factor")
+    for path in filter(None, (arguments.json, arguments.svg)):
+        if not path.parent.is_dir():
+            parser.error(f"{path}: there is no folder {path.parent}")
+    arguments.factor = arguments.factor or FACTOR
+    return arguments
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from builder.lock import CondaPackage, Environment
 from builder.plan import Content, plan_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from benchmarks.sample import SampleCell
 
@@ -46,6 +46,12 @@ def make_environment(cell: SampleCell) -> Environment:
         for package in cell.packages
     )
     return Environment(name=f"py{cell.python}-cu{cell.cuda}", inputs="", channels=(), conda=conda, pip=())
+
+
+def read_contents() -> list[Content]:
+    """Return what the cells of the sample install, all on one base."""
+    environments = [make_environment(cell) for cell in read_sample()]
+    return [Content(id=it.name, base="any", artifacts=frozenset(list_artifacts(it))) for it in environments]
 
 
 def sum_bytes(artifacts: Iterable[Artifact]) -> int:
@@ -76,11 +82,8 @@ def measure(chains: Chains) -> tuple[int, int, int]:
     )
 
 
-def compare_designs() -> None:
-    contents = [
-        Content(id=environment.name, base="any", artifacts=frozenset(list_artifacts(environment)))
-        for environment in map(make_environment, read_sample())
-    ]
+def compare_designs(contents: Sequence[Content]) -> Iterator[str]:
+    """Yield the lines of a Markdown table: what each way to cut these cells costs."""
     cells = [content.artifacts for content in contents]
     shared = Counter(artifact for cell in cells for artifact in cell)
     unique = plan_cells(contents).unique_bytes
@@ -92,16 +95,16 @@ def compare_designs() -> None:
         "the largest packages alone": isolate_first(cells, lambda it: it.size or 0),
         "the packages that save most alone": isolate_first(cells, lambda it: (shared[it] - 1) * (it.size or 0)),
     }
-    print("| layers by | layers of an image | registry ÷ every package once | one engine |")
-    print("|---|---|---|---|")
+    yield "| layers by | layers of an image | registry ÷ every package once | one engine |"
+    yield "|---|---|---|---|"
     for name, chains in designs.items():
         layers, registry, disk = measure(chains)
-        print(f"| {name} | {layers} | {registry / unique:.4f} | {disk / 1e9:.1f} GB |")
+        yield f"| {name} | {layers} | {registry / unique:.4f} | {disk / 1e9:.1f} GB |"
     for budget in (100, 14, 8, 4):
         plan = plan_cells(contents, budget=budget)
         name = "exact groups, without their crumbs" if budget == 100 else f"exact groups, merged to {budget}"
         layers = max(len(cell.layers) for cell in plan.cells)
-        print(f"| {name} | {layers} | {plan.ratio:.4f} | {plan.disk_bytes / 1e9:.1f} GB |")
+        yield f"| {name} | {layers} | {plan.ratio:.4f} | {plan.disk_bytes / 1e9:.1f} GB |"
 
 
 def make_large(cells: int, packages: int) -> list[Content]:
@@ -142,11 +145,8 @@ def make_large(cells: int, packages: int) -> list[Content]:
     return contents
 
 
-def time_plans() -> None:
-    sample = [
-        Content(id=environment.name, base="any", artifacts=frozenset(list_artifacts(environment)))
-        for environment in map(make_environment, read_sample())
-    ]
+def time_plans(sample: Sequence[Content]) -> None:
+    """Print how long planning takes, of the sample and of a large matrix."""
     for name, contents in (("12 cells of the sample", sample), ("1,000 cells of 300 packages", make_large(1000, 300))):
         began = time.perf_counter()
         plan = plan_cells(contents)
@@ -154,5 +154,6 @@ def time_plans() -> None:
 
 
 if __name__ == "__main__":
-    compare_designs()
-    time_plans()
+    found = read_contents()
+    print("\n".join(compare_designs(found)))
+    time_plans(found)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.planner import make_environment, make_large
-from benchmarks.sample import read_sample
-from builder.artifacts import Artifact, list_artifacts
+from benchmarks.planner import compare_designs, make_large, read_contents
 from builder.plan import Content, plan_cells
 
+if TYPE_CHECKING:
+    from builder.artifacts import Artifact
 
-def read_contents() -> list[Content]:
-    environments = [make_environment(cell) for cell in read_sample()]
-    return [Content(id=it.name, base="any", artifacts=frozenset(list_artifacts(it))) for it in environments]
+LAYERS = Path(__file__).parents[2] / "docs" / "layers.md"
+
+
+def test_designs_cost_what_the_table_of_the_docs_says() -> None:
+    table = [line.replace("*", "") for line in LAYERS.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert table == list(compare_designs(read_contents()))
 
 
 @pytest.mark.parametrize(("budget", "ratio"), [(14, 1.005), (8, 1.02)])
