@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from builder.channels import PYPI_FILE
 
@@ -101,7 +102,8 @@ def list_artifacts(environment: Environment, *, neutral: bool = True, index: str
 
 def is_neutral(wheel: PipPackage) -> bool:
     """Return whether a wheel has nothing but NVIDIA's libraries, for whatever Python 3."""
-    return bool(_NEUTRAL.match(wheel.url.rpartition("/")[2]))
+    address = re.split("[?#]", wheel.url, maxsplit=1)[0]
+    return bool(_NEUTRAL.match(unquote(address.rpartition("/")[2])))
 
 
 def assume_size(artifacts: Iterable[Artifact]) -> int:

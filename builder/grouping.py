@@ -51,7 +51,7 @@ class Group:
     size: int
     cells: int
     has_python: bool
-    is_runtime: bool  # it has something that Python needs to run
+    has_runtime: bool  # it has something that Python needs to run
     needs_python: bool
     order: str  # settles ties: the smallest key
 
@@ -59,7 +59,7 @@ class Group:
         """Whether one layer can hold both: what Python needs to run comes before what needs Python to be installed."""
         if self.has_python or other.has_python:
             return True
-        return not ((self.is_runtime or other.is_runtime) and (self.needs_python or other.needs_python))
+        return not ((self.has_runtime or other.has_runtime) and (self.needs_python or other.needs_python))
 
 
 def group_artifacts(cells: Sequence[Iterable[Artifact]], budgets: Sequence[int], unknown: int) -> list[list[Group]]:
@@ -104,7 +104,7 @@ def make_group(artifacts: Iterable[Artifact], cells: int, unknown: int) -> Group
         size=sum_sizes(found, unknown),
         cells=cells,
         has_python=any(artifact.need is Need.PYTHON for artifact in found),
-        is_runtime=any(artifact.need is Need.RUNTIME for artifact in found),
+        has_runtime=any(artifact.need is Need.RUNTIME for artifact in found),
         needs_python=any(artifact.need is Need.PYTHON_NEEDED for artifact in found),
         order=min(artifact.key for artifact in found),
     )
@@ -245,7 +245,7 @@ class _Plan:
                 size=sum(group.size for group in joined),
                 cells=cells,
                 has_python=any(group.has_python for group in joined),
-                is_runtime=any(group.is_runtime for group in joined),
+                has_runtime=any(group.has_runtime for group in joined),
                 needs_python=any(group.needs_python for group in joined),
                 order=min(group.order for group in joined),
             )

@@ -41,7 +41,7 @@ class Layer:
         return any(artifact.need is Need.PYTHON for artifact in self.artifacts)
 
     @cached_property
-    def is_runtime(self) -> bool:
+    def has_runtime(self) -> bool:
         """Whether it brings what Python needs to run."""
         return any(artifact.need is Need.RUNTIME for artifact in self.artifacts)
 

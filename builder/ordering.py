@@ -94,7 +94,7 @@ def _choose(here: Mapping[Layer, int]) -> tuple[Layer, int]:
 
 def _allow(here: Mapping[Layer, int]) -> Iterator[tuple[Layer, int]]:
     """Yield each layer that may come next, with the cells for which it may."""
-    runtime = reduce(or_, (mask for layer, mask in here.items() if layer.is_runtime and not layer.has_python), 0)
+    runtime = reduce(or_, (mask for layer, mask in here.items() if layer.has_runtime and not layer.has_python), 0)
     python = reduce(or_, (mask for layer, mask in here.items() if layer.has_python), 0)
     for layer, mask in here.items():
         if layer.has_python:

@@ -78,6 +78,18 @@ def test_neutral_wheels_are_told_by_their_tags(file: str, neutral: bool) -> None
     assert is_neutral(make_wheel("x", url=f"https://files.example/{file}")) is neutral
 
 
+@pytest.mark.parametrize("more", ["#sha256=0a1b", "?token=a/b", "?a=/x#egg=cudnn&subdirectory=a/b.whl"])
+def test_what_follows_the_address_of_a_wheel_says_nothing_of_it(more: str) -> None:
+    assert is_neutral(make_wheel("x", url=f"https://files.example/{CUDNN}{more}"))
+    torch = "torch-2.7.1-cp311-cp311-manylinux_2_28_x86_64.whl"
+    assert not is_neutral(make_wheel("x", url=f"https://files.example/{torch}{more}/{CUDNN}"))
+
+
+def test_address_of_a_wheel_may_be_quoted() -> None:
+    file = "nvidia%5Fcusparselt_cu12-0.7%2Bx-py3-none-manylinux_2%5F28_x86_64.whl"
+    assert is_neutral(make_wheel("x", url=f"https://files.example/{file}"))
+
+
 def test_two_kinds_of_the_same_download_are_two_artifacts() -> None:
     found = list_artifacts(make_environment(conda=[], pip=[make_nvidia()]))
     assert len({artifact.key for artifact in found}) == 2
