@@ -142,11 +142,12 @@ def test_binary_or_unreadable_lock_is_refused(tmp_path: Path) -> None:
 def test_failed_write_leaves_the_old_lock_and_no_litter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
 
-    def fill_disk(self: Path, text: str, encoding: str) -> None:
-        self.write_bytes(text.encode(encoding)[:100])
+    def fill_disk(self: Path, data: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fill_disk)
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
     with pytest.raises(LockError, match="No space left"):
         write_lock(Lock(), path)
     assert path.read_bytes() == before
