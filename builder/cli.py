@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from builder import __version__
+from builder.commands.bake import bake
 from builder.commands.bench import bench
 from builder.commands.build import build
 from builder.commands.doctor import doctor
@@ -37,7 +38,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (init, matrix, lock, plan, render, build, test, doctor, bench, export):
+for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export):
     cli.add_command(_command)
 
 

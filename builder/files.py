@@ -23,10 +23,11 @@ def hold_folder(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, all of it or nothing. Raises OSError."""
+def write_whole(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:
+    """Write a file, text as UTF-8, all of it or nothing; `mode` is what the umask leaves of it. Raises OSError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        partial.touch(mode=mode)
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
     finally:

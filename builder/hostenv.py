@@ -17,7 +17,7 @@ from builder.errors import DefinitionError
 from builder.hostconfig import render_netrc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from builder.hostconfig import Login
@@ -36,15 +36,15 @@ _CA_VARIABLES = (
 )
 
 
-def render_settings(sources: Sources, environment: Environment) -> bytes:
-    """Return the script for one cell. Of the machine's logins it holds only those for hosts that the cell asks.
+def render_settings(sources: Sources, *environments: Environment) -> bytes:
+    """Return the script for some cells. Of the machine's logins it holds only those for hosts that they ask.
 
     Raises DefinitionError for a CA bundle that cannot be read and a login that no netrc can hold.
     """
-    return "\n".join(_lines(sources, environment)).encode() + b"\n"
+    return "\n".join(_lines(sources, environments)).encode() + b"\n"
 
 
-def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
+def _lines(sources: Sources, environments: Sequence[Environment]) -> Iterator[str]:
     # Others may enter, not look around: apt reads the CA bundle as the user _apt.
     yield 'host=$(mktemp --directory --tmpdir=/dev/shm); chmod 711 "$host"'
     yield """trap 'rm -rf "$host"' EXIT"""
@@ -55,7 +55,7 @@ def _lines(sources: Sources, environment: Environment) -> Iterator[str]:
         yield "export " + " ".join(f'{name}="$host/ca.pem"' for name in _CA_VARIABLES)
         yield from _file("apt.conf", 'Acquire::https::CAInfo "@";\n')
         yield 'sed -i "s|@|$host/ca.pem|" "$host/apt.conf"; export APT_CONFIG="$host/apt.conf"'
-    logins = _needed_logins(sources, environment)
+    logins = _needed_logins(sources, environments)
     if logins:
         yield from _file("netrc", render_netrc(logins))
         yield 'chmod 600 "$host/netrc"; export NETRC="$host/netrc"'
@@ -83,9 +83,11 @@ def _file(name: str, text: str) -> Iterator[str]:
     yield f"printf '%s\\n' {shlex.quote(text.rstrip())} > \"$host/{name}\""
 
 
-def _needed_logins(sources: Sources, environment: Environment) -> list[Login]:
-    urls = [*environment.channels, *sources.pip.urls, *(mirror for _, mirror in sources.mirrors), TORCH_WHEELS]
-    hosts = {urlsplit(url).hostname for url in (*urls, *(package.url for package in environment.pip))}
+def _needed_logins(sources: Sources, environments: Sequence[Environment]) -> list[Login]:
+    urls = {*sources.pip.urls, *(mirror for _, mirror in sources.mirrors), TORCH_WHEELS}
+    for environment in environments:
+        urls |= {*environment.channels, *(package.url for package in environment.pip)}
+    hosts = {urlsplit(url).hostname for url in urls}
     return [login for login in sources.logins if login.host in hosts]
 
 

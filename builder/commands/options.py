@@ -34,9 +34,13 @@ def add_selection(command: Callable[..., None]) -> Callable[..., None]:
 
 def add_network(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of those that reach the network."""
+    return add_progress(add_sources(command))
+
+
+def add_sources(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option that names the sources."""
     help_text = "Where this machine gets things from: host, tuna, ustc, bfsu, aliyun, kit, or a file."
-    command = click.option("--sources", metavar="NAME|FILE", help=help_text)(command)
-    return add_progress(command)
+    return click.option("--sources", metavar="NAME|FILE", help=help_text)(command)
 
 
 def add_progress(command: Callable[..., None]) -> Callable[..., None]:

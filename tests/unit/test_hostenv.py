@@ -93,6 +93,13 @@ def test_logins_are_readable_for_the_owner_alone_and_only_those_needed(tmp_path:
     assert netrc.netrc(str(tmp_path / "netrc")).hosts == {host: ("me", "", f"{host}-pw") for host in hosts[:4]}
 
 
+def test_settings_for_several_cells_have_the_logins_of_each() -> None:
+    logins = tuple(Login(host=f"{name}.example", user="me", password="pw") for name in ("one", "two", "three"))
+    cells = [make_environment(pip=[make_wheel("x", folder=f"https://{name}.example/w")]) for name in ("one", "two")]
+    text = render_settings(make_sources(logins=logins), *cells).decode()
+    assert ["one.example" in text, "two.example" in text, "three.example" in text] == [True, True, False]
+
+
 def test_a_password_cannot_break_out(tmp_path: Path) -> None:
     password = "p'w\"$(touch${IFS}owned)`touch${IFS}owned`';touch${IFS}owned;'&|*~!#"
     login = Login(host="conda.anaconda.org", user="me", password=password)
