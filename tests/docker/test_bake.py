@@ -26,8 +26,7 @@ def test_bake_finds_every_step_of_a_build_in_the_cache(any_lab: Lab, tmp_path: P
     assert {ref: any_lab.client.images.get(ref).id for ref in built} == built
 
 
-# Not in the graphdriver store: of two images that run a step at the same time without a cache, it reads a layer of one
-# by its changes and of the other by its folder, and sorts `pip-25` and `pip/` differently (moby, overlay2's Diff).
+# Not in the classic store, which may sort a layer's files in another way then: see docs/layers.md on what holds.
 def test_baking_anew_makes_the_same_images(make_lab: Callable[..., Lab], second_engine: str, tmp_path: Path) -> None:
     lab = make_lab(second_engine)
     built = build_two_cells(lab)
