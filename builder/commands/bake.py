@@ -49,7 +49,6 @@ def bake(
     Nothing of this machine is in FOLDER. Where a build needs settings, IMGBUILD_SETTINGS names the file with them.
     """
     from builder.bake import is_registry, write_bake
-    from builder.locking import read_locks
     from builder.planning import lay_out, plan_project
 
     if registry is not None and not is_registry(registry):
@@ -60,7 +59,7 @@ def bake(
         raise click.UsageError("--sources says what goes into the file of --settings; FOLDER holds no settings")
     project = open_project(folder)
     cells = choose_cells(project, images, python, cuda)
-    locked = lay_out(project, cells, read_locks(project, cells), plan_project(project))
+    locked = lay_out(project, cells, plan_project(project))
     if settings:
         _write_settings(settings, sources, locked)
     click.echo(write_bake(project, locked, output, registry=registry))
