@@ -28,9 +28,14 @@ def provided_distributions(packages: Iterable[CondaPackage]) -> dict[str, str]:
     """Return the distributions that conda packages provide: normalized name → version, as PEP 440 writes it."""
     found: dict[str, str] = {}
     for package in packages:
-        for purl in package.purls:
+        for name in list_distributions(package):
             try:
-                found[canonicalize_name(purl.rpartition("/")[2])] = str(Version(package.version))
+                found[name] = str(Version(package.version))
             except InvalidVersion:
                 continue
     return found
+
+
+def list_distributions(package: CondaPackage) -> tuple[str, ...]:
+    """Return the normalized names of the distributions that a conda package provides."""
+    return tuple(canonicalize_name(purl.rpartition("/")[2]) for purl in package.purls)

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import open_project
-from builder.errors import CellError, ImgbuildError
+from builder.commands.options import find_job, open_project, write_output
 
 if TYPE_CHECKING:
     from builder.inputs import Job
     from builder.lock import Environment
-    from builder.project import Project
 
 
 @click.command()
@@ -28,34 +26,13 @@ def export(context: click.Context, ref: str, name: str, output: Path | None) -> 
     Nothing is run. When the engine has the image, it has to be of this lock: exit code 5 when it is not.
     """
     from builder.export import FORMATS
-    from builder.files import write_whole
     from builder.locking import find_environments, read_locks
 
     project = open_project(context.obj)
-    job = _find_job(project, ref)
+    job = find_job(project, ref)
     (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
     _require_same_lock(job, environment)
-    text = FORMATS[name](replace(environment, name=job.cell.id), job.torch.index or "")
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    try:
-        write_whole(output, text)
-    except OSError as error:
-        raise ImgbuildError(f"cannot write {output}: {error.strerror}") from error
-
-
-def _find_job(project: Project, ref: str) -> Job:
-    """Return the cell whose id or image ref, with or without a registry, was given."""
-    from builder.locking import make_job
-    from builder.matrix import expand_cells
-    from builder.pipeline import image_ref
-
-    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
-    for job in (make_job(project, cell) for cell in cells):
-        if ref in {job.cell.id, image_ref(job)} or ref.endswith(f"/{image_ref(job)}"):
-            return job
-    raise CellError(f"no cell of this project is called {ref}, or makes an image of that name", hint="imgbuild matrix")
+    write_output(FORMATS[name](replace(environment, name=job.cell.id), job.torch.index or ""), output)
 
 
 def _require_same_lock(job: Job, environment: Environment) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.errors import ImgbuildError
+from builder.errors import CellError, ImgbuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from builder.inputs import Job
     from builder.matrix import Cell
     from builder.progress import Progress
     from builder.project import Project
@@ -63,6 +64,32 @@ def choose_cells(
     from builder.matrix import select_cells
 
     return select_cells(project.definitions, image=images, python=python, cuda=cuda)
+
+
+def find_job(project: Project, ref: str) -> Job:
+    """Return the cell whose id or image ref, with or without a registry, was given. Raises CellError."""
+    from builder.locking import make_job
+    from builder.matrix import expand_cells
+    from builder.pipeline import image_ref
+
+    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
+    for job in (make_job(project, cell) for cell in cells):
+        if ref in {job.cell.id, image_ref(job)} or ref.endswith(f"/{image_ref(job)}"):
+            return job
+    raise CellError(f"no cell of this project is called {ref}, or makes an image of that name", hint="imgbuild matrix")
+
+
+def write_output(text: str, path: Path | None) -> None:
+    """Print a text as it is; with a path, write it there, all of it or nothing. Raises ImgbuildError."""
+    from builder.files import write_whole
+
+    if path is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise ImgbuildError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextmanager
