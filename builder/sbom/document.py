@@ -1,0 +1,36 @@
+"""How a document is named and written: the same content gets the same name, and the same bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from builder import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.sbom.inventory import Inventory
+    from builder.sbom.subject import Subject
+
+HOME = "https://imgbuild.dev"
+"""Begins the URIs that name documents and kinds of builds: the domain of the labels, written as an address."""
+
+
+def name_document(form: str, subject: Subject, inventory: Inventory | None = None) -> UUID:
+    """Return the UUID of a document: the same for the same content, and another for any other."""
+    return uuid5(NAMESPACE_URL, f"{HOME} {__version__} {form} {subject!r} {inventory!r}")
+
+
+def dump_document(data: Mapping[str, Any]) -> str:
+    """Return JSON with a line for each member, and for each item of a list: one package a line, fit to be compared."""
+    members = ",\n".join(f"{json.dumps(key)}: {_dump_member(value)}" for key, value in data.items())
+    return f"{{\n{members}\n}}\n"
+
+
+def _dump_member(value: Any) -> str:
+    if isinstance(value, list) and value:
+        items = ",\n ".join(map(json.dumps, value))
+        return f"[\n {items}\n]"
+    return json.dumps(value)
