@@ -19,6 +19,7 @@ from builder.commands.lock import lock
 from builder.commands.matrix import matrix
 from builder.commands.plan import plan
 from builder.commands.render import render
+from builder.commands.sbom import sbom
 from builder.commands.test import test
 from builder.errors import Cancelled, ImgbuildError
 
@@ -38,7 +39,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export):
+for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export, sbom):
     cli.add_command(_command)
 
 

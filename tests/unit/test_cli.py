@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from tests.unit.conftest import Demo, Run
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
-HEAVY = ("docker", "rattler", "jinja2", "pydantic", "testcontainers", "rich", "requests", "yaml")
+HEAVY = (
+    "docker",
+    "rattler",
+    "jinja2",
+    "pydantic",
+    "testcontainers",
+    "rich",
+    "requests",
+    "yaml",
+    "cyclonedx",
+    "spdx_tools",
+)
 
 
 def spawn(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

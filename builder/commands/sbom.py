@@ -1,0 +1,41 @@
+"""`imgbuild sbom`: the bill of materials of an image, from its lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from builder.commands.options import find_job, open_project, write_output
+
+
+@click.command()
+@click.argument("ref", metavar="REF|CELL")
+@click.option("--format", "name", type=click.Choice(["spdx", "cyclonedx"]), required=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout.")
+@click.pass_context
+def sbom(context: click.Context, ref: str, name: str, output: Path | None) -> None:
+    """Print what an image (pytorch:2.7.1-cu118-py310) or cell (pytorch-py3.10-cu118) is made of, from its lock.
+
+    SPDX 2.3 or CycloneDX 1.6, as JSON. Nothing is run. The same lock gives the same bytes; SOURCE_DATE_EPOCH sets
+    the date.
+    """
+    from builder.locking import find_environments, read_locks
+    from builder.pipeline import find_epoch, image_ref
+    from builder.sbom.cyclonedx import dump_cyclonedx
+    from builder.sbom.spdx import dump_spdx
+    from builder.sbom.subject import Subject, find_created
+
+    project = open_project(context.obj)
+    job = find_job(project, ref)
+    (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
+    subject = Subject(
+        cell=job.cell.id,
+        ref=image_ref(job),
+        base_ref=job.base.ref,
+        base_digest=job.base.digest,
+        environment=environment,
+        created=find_created(find_epoch(environment)),
+    )
+    dump = {"cyclonedx": dump_cyclonedx, "spdx": dump_spdx}[name]
+    write_output(dump(subject), output)
