@@ -17,7 +17,8 @@ from builder.engine import EXPORT
 from builder.errors import ImgbuildError
 from builder.files import write_whole
 from builder.hostenv import SECRET
-from builder.pipeline import find_epoch, image_ref, render_cell
+from builder.pipeline import image_ref, render_cell
+from builder.render import find_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -41,6 +41,11 @@ class Job:
         return (*self.torch.pip, *self.definition.pip)
 
     @property
+    def arches(self) -> tuple[str, ...]:
+        """The GPU architectures that the image promises: the definition's, or all that its torch was built for."""
+        return self.definition.gpu_arches or tuple(self.cell.build.arches or () if self.cell.build else ())
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """The channels by priority: those that torch comes from, then the definition's."""
         own = self.torch.channels

@@ -16,7 +16,7 @@ from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
 from builder.memo import digest_recipe
 from builder.progress_text import headline, shorten, tail
-from builder.render import load_templates, render_context
+from builder.render import find_epoch, load_templates, render_context
 from builder.schedule import Outcome, order_cells, run_tasks, sort_named
 from builder.steps import PREFIX
 from builder.work import CellWork, Ended, LayerWork, Phase
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from builder.context import Context
     from builder.engine import Engine
     from builder.inputs import Job
-    from builder.lock import Environment
     from builder.locked import LockedCell
     from builder.memo import Memo
     from builder.progress import Progress
@@ -205,14 +204,6 @@ def _check(
         engine.remove(image_id)
         raise
     return verdicts
-
-
-def find_epoch(environment: Environment) -> int:
-    """Return when an image was created, in seconds since 1970: when its newest conda package was made.
-
-    Not when it was built, so that the same lock gives the same image. 1980 where no package tells.
-    """
-    return max((package.timestamp or 0 for package in environment.conda), default=0) // 1000 or 315_532_800
 
 
 def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:

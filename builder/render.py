@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from builder.inputs import Job
     from builder.lock import Environment
     from builder.locked import LockedCell
-    from builder.matrix import Cell
 
 LABEL = "dev.imgbuild"
 CONSTRAINTS = "/etc/imgbuild/constraints.txt"
@@ -67,7 +67,7 @@ def render_context(locked: LockedCell, *, templates: jinja2.Environment, checks:
         "prefix": PREFIX,
         "command": json.dumps(definition.command),
         "env": [(key, _quote(value)) for key, value in _variables(job)],
-        "labels": [(key, _quote(value)) for key, value in _labels(job.cell, locked.environment, checks)],
+        "labels": [(key, _quote(value)) for key, value in _labels(job, locked.environment, checks)],
     }
     files = [ContextFile(path=path, data=text.encode()) for path, text in _render(templates, values)]
     files += [ContextFile(path=f"{step.folder}/{name}", data=data) for step in steps for name, data in step.lists]
@@ -80,6 +80,14 @@ def digest_packages(environment: Environment) -> str:
     conda = [package.sha256 or package.md5 for package in environment.conda]
     hashes = sorted(conda + [wheel.sha256 for wheel in environment.pip])
     return "sha256:" + hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def find_epoch(environment: Environment) -> int:
+    """Return when an image was created, in seconds since 1970: when its newest conda package was made.
+
+    Not when it was built, so that the same lock gives the same image. 1980 where no package tells.
+    """
+    return max((package.timestamp or 0 for package in environment.conda), default=0) // 1000 or 315_532_800
 
 
 def _render(templates: jinja2.Environment, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -123,8 +131,18 @@ def _variables(job: Job) -> list[tuple[str, str]]:
     return [*variables, *job.definition.env]
 
 
-def _labels(cell: Cell, environment: Environment, checks: str) -> list[tuple[str, str]]:
-    facts = [("image", cell.image), ("python", str(cell.python)), ("cuda", str(cell.cuda or "cpu"))]
-    facts += [("torch", str(cell.torch))] if cell.torch else []
-    facts += [("packages", digest_packages(environment)), ("checks", checks)]
-    return [("org.opencontainers.image.title", cell.id), *((f"{LABEL}.{key}", value) for key, value in facts)]
+def _labels(job: Job, environment: Environment, checks: str) -> Iterator[tuple[str, str]]:
+    """Yield what can be read before an image is pulled. Keys: github.com/opencontainers/image-spec, annotations.md."""
+    cell, base = job.cell, job.base
+    yield "org.opencontainers.image.title", cell.id
+    yield "org.opencontainers.image.created", datetime.fromtimestamp(find_epoch(environment), UTC).isoformat()
+    yield "org.opencontainers.image.base.name", base.ref
+    if base.digest:
+        yield "org.opencontainers.image.base.digest", base.digest
+    facts = {"image": cell.image, "python": cell.python, "cuda": cell.cuda or "cpu", "torch": cell.torch}
+    if cell.cuda and (driver := driver_for(cell.cuda).minimum):
+        facts["driver"] = name_driver(driver)
+    facts |= {"arches": " ".join(job.arches), "packages": digest_packages(environment), "checks": checks}
+    for key, value in facts.items():
+        if value:
+            yield f"{LABEL}.{key}", str(value)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 def describe_cell(job: Job, environment: Environment, prefix: str) -> dict[str, Any]:
     """Return what the scripts read of a cell, as JSON values."""
     cell, definition = job.cell, job.definition
-    promised = definition.gpu_arches or (cell.build.arches if cell.build else None) or ()
     requested = {
         *map(name_conda, definition.conda),
         *(name_pip(spec).partition(";")[0].strip() for spec in definition.pip),
@@ -26,7 +25,7 @@ def describe_cell(job: Job, environment: Environment, prefix: str) -> dict[str, 
         "python": next(package.version for package in environment.conda if package.name == "python"),
         "cuda": str(cell.cuda) if cell.cuda else None,
         "torch": str(cell.torch) if cell.torch else None,
-        "arches": list(promised),
+        "arches": list(job.arches),
         "conda": [(package.name, package.version, package.build, package.url) for package in environment.conda],
         "pip": [(package.name, package.version) for package in environment.pip],
         "requested": sorted(requested),

@@ -21,7 +21,8 @@ def sbom(context: click.Context, ref: str, name: str, output: Path | None) -> No
     the date.
     """
     from builder.locking import find_environments, read_locks
-    from builder.pipeline import find_epoch, image_ref
+    from builder.pipeline import image_ref
+    from builder.render import find_epoch
     from builder.sbom.cyclonedx import dump_cyclonedx
     from builder.sbom.spdx import dump_spdx
     from builder.sbom.subject import Subject, find_created

@@ -194,10 +194,15 @@ def test_labels_say_what_is_inside() -> None:
     labels = dict(re.findall(r'([\w.]+)="([^"]*)"', text[text.index("LABEL") :]))
     assert labels == {
         "org.opencontainers.image.title": "pytorch-py3.10-cu118",
+        "org.opencontainers.image.created": "2024-09-25T16:20:22+00:00",
+        "org.opencontainers.image.base.name": BASE.ref,
+        "org.opencontainers.image.base.digest": BASE.digest,
         "dev.imgbuild.image": "pytorch",
         "dev.imgbuild.python": "3.10",
         "dev.imgbuild.cuda": "11.8",
         "dev.imgbuild.torch": "2.7.1",
+        "dev.imgbuild.driver": "450.80.02",
+        "dev.imgbuild.arches": "sm_37 sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90",
         "dev.imgbuild.packages": digest_packages(environment),
         "dev.imgbuild.checks": "sha256:abc",
     }
