@@ -24,6 +24,8 @@ __all__ = [
     "TorchBuild",
     "driver_for",
     "find_builds",
+    "has_kernels",
+    "known_drivers",
     "measure_distance",
     "name_cuda",
     "name_driver",
@@ -135,10 +137,13 @@ def runs_on(build: TorchBuild, arch: str) -> bool | None:
     A kernel runs on GPUs of its own major version and the same or a later minor one; PTX on every later GPU
     (https://docs.nvidia.com/cuda/cuda-programming-guide/, compute capabilities).
     """
-    if build.arches is None:
-        return None
+    return None if build.arches is None else has_kernels(build.arches, arch)
+
+
+def has_kernels(arches: Iterable[str], arch: str) -> bool:
+    """Return whether kernels (`sm_80`) or PTX (`compute_120`) for these arches run on a GPU; see `runs_on`."""
     major, minor = _split_arch(arch)
-    for offered in build.arches:
+    for offered in arches:
         offered_major, offered_minor = _split_arch(offered)
         newer = (offered_major, offered_minor) <= (major, minor)
         if newer and (offered_major == major or offered.startswith("compute_")):
@@ -155,6 +160,12 @@ def name_driver(driver: Version) -> str:
 def name_cuda(cuda: Version | None) -> str:
     """Return how a CUDA version is called in a sentence: `CUDA 11.8`, or `CPU`."""
     return "CPU" if cuda is None else f"CUDA {cuda}"
+
+
+def known_drivers() -> tuple[Version, ...]:
+    """Return the drivers that came with a CUDA toolkit, or are the oldest for a major version of it; oldest first."""
+    table = load_drivers()
+    return tuple(sorted({*table.families.values(), *table.toolkits.values()}))
 
 
 def never_released(cuda: Version | None) -> bool:
