@@ -53,12 +53,17 @@ class Browser:
         self.send("Page.navigate", url=path.as_uri() + query)
         self.settle(path.name)
 
-    def settle(self, name: str) -> None:
-        """Wait until a page of that name is there."""
+    def settle(self, address: str) -> None:
+        """Wait until a page is there: `name.html`, or `name.html#part`."""
+        name, _, part = address.partition("#")
         deadline = time.monotonic() + _PATIENCE
-        while self.ask("[location.pathname.split('/').pop(), document.readyState]") != [name, "complete"]:
+        while self.ask("[location.pathname.split('/').pop(), location.hash, document.readyState]") != [
+            name,
+            f"#{part}" if part else "",
+            "complete",
+        ]:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{name} was not loaded; at {self.ask('location.href')}")
+                raise TimeoutError(f"{address} was not loaded; at {self.ask('location.href')}")
             time.sleep(0.02)
 
     def ask(self, expression: str) -> Any:
@@ -115,7 +120,16 @@ def start_browser(profile: Path) -> Iterator[Browser]:
             os.close(descriptor)
         yield Browser(ask, answer)
     finally:
-        process.kill()
-        process.wait()
+        _end(process, ask)
         os.close(ask)
         os.close(answer)
+
+
+def _end(process: subprocess.Popen[bytes], ask: int) -> None:
+    """Let the browser close, so that nothing of it writes to its profile any more, or kill it."""
+    try:
+        os.write(ask, b'{"id": 0, "method": "Browser.close"}\0')
+        process.wait(_PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        process.kill()
+        process.wait()

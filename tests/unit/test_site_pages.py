@@ -166,6 +166,15 @@ def test_filter_and_pages_agree_on_which_images_suit(pages: dict[str, Page]) -> 
 _KEYS = ("python-", "driver-", "gpu-", "cuda-", "torch-", "image-")
 
 
+def test_answer_leaves_the_images_that_have_it(entries: tuple[Entry, ...]) -> None:
+    for question in list_questions(entries):
+        if question.key in {"python", "cuda", "torch", "image"}:
+            left = [entry.ref for answer in question.answers for entry in answer.entries]
+            assert sorted(left) == sorted(entry.ref for entry in entries), question.key
+            for answer in question.answers:
+                assert len({getattr(entry, question.key) for entry in answer.entries}) == 1, answer.slug
+
+
 def test_newer_driver_runs_all_that_an_older_one_does(entries: tuple[Entry, ...]) -> None:
     (question,) = [it for it in list_questions(entries) if it.key == "driver"]
     for older, newer in pairwise(question.answers):
@@ -208,9 +217,11 @@ def test_generations_are_a_range_only_without_gaps() -> None:
     assert name_generations(find_served([])) == ""
 
 
-def test_same_entries_in_any_order_give_the_same_bytes(entries: tuple[Entry, ...], site: dict[str, str]) -> None:
+def test_same_entries_in_any_order_give_the_same_bytes(entries: tuple[Entry, ...], tmp_path: Path) -> None:
+    twins = read(tmp_path, *(make_node(f"registry.example/team/{name}:1") for name in "abcd"))
+    site = render_site([*entries, *twins])
     for seed in range(3):
-        shuffled = random.Random(seed).sample(entries, len(entries))
+        shuffled = random.Random(seed).sample([*entries, *twins], len(entries) + len(twins))
         assert render_site(shuffled) == site
 
 
