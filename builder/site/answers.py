@@ -109,7 +109,7 @@ def _ask_driver(entries: Sequence[Entry]) -> Question:
             slug=f"driver-{it}",
             label=str(it),
             title=f"Images that run with NVIDIA driver {it}",
-            entries=tuple(entry for entry in entries if runs_with(entry, it)),
+            entries=tuple(entry for entry in _put_cpu_last(entries) if runs_with(entry, it)),
             note=_note_driver(it, needed),
         )
         for it in branches
@@ -131,7 +131,7 @@ def _ask_gpu(entries: Sequence[Entry]) -> Question:
             slug=f"gpu-{gpu.capability}",
             label=gpu.models,
             title=f"Images that run on {gpu.models}",
-            entries=tuple(entry for entry in entries if entry.cuda is None or gpu.arch in served[entry.ref]),
+            entries=tuple(it for it in _put_cpu_last(entries) if it.cuda is None or gpu.arch in served[it.ref]),
             note=f"And on every other GPU of compute capability {gpu.capability}. Those for the CPU need none.",
         )
         for gpu in GPUS
@@ -178,6 +178,11 @@ def _ask_image(entries: Sequence[Entry]) -> Question:
         for name, slug in slug_texts(sorted(entry.image for entry in entries)).items()
     ]
     return Question(key="image", text="Image", hint="", answers=tuple(answers))
+
+
+def _put_cpu_last(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries with those last that run there too, but are not what somebody with a GPU looks for."""
+    return sorted(entries, key=lambda entry: entry.cuda is None)
 
 
 def _rank(version: Version | None) -> Version:

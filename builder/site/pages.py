@@ -97,9 +97,8 @@ def _make_rows(entries: Sequence[Entry], questions: Sequence[Question]) -> dict[
         for answer in question.answers:
             for entry in answer.entries:
                 fits[entry.ref].append(answer.slug)
-    names = {
-        entry.ref: entry.ref.rpartition("/")[2] for entry in entries
-    }  # without registry, if that tells them apart
+    # Without the registry, if that tells them apart.
+    names = {entry.ref: entry.ref.rpartition("/")[2] for entry in entries}
     if len(set(names.values())) < len(names):
         names = {ref: ref for ref in names}
     slugs = slug_texts(names.values())
@@ -116,7 +115,7 @@ def _make_row(entry: Entry, slug: str, fits: Sequence[str]) -> Row:
         cuda=str(entry.cuda or "CPU only"),
         torch=str(entry.torch or "none"),
         driver=_name_need(entry, name_driver(entry.min_driver) if entry.min_driver else ""),
-        gpus=_name_need(entry, name_generations(find_served(entry.arches))),
+        gpus=_name_need(entry, name_generations(find_served(entry.arches)) or ", ".join(entry.arches)),
         checks=_count_checks(entry),
         failed=any(verdict.verdict == "fail" for verdict in entry.verdicts),
         compressed=format_bytes(entry.compressed),
@@ -177,7 +176,6 @@ def _describe(entry: Entry) -> Mapping[str, Any]:
         "gpus": find_served(entry.arches),
         "changes": list_changes(entry.previous.packages, entry.packages) if entry.previous else (),
         "packages": sorted(entry.packages, key=lambda package: (package.name.lower(), package.name, package.kind)),
-        "same": entry.previous is not None and entry.previous.digest == entry.digest,
     }
 
 

@@ -230,6 +230,23 @@ def test_newest_comes_first_and_the_cpu_last(tmp_path: Path) -> None:
     assert [str(entry.cuda or "cpu") for entry in found] == ["12.10", "11.8", "cpu"]
 
 
+def test_who_has_a_gpu_sees_what_uses_it_first(tmp_path: Path) -> None:
+    site = render_site(read(tmp_path, make_cpu_node(image="a"), make_node(image="b")))
+    for name in ("driver-535.html", "gpu-8.0.html"):
+        text = Page(site[name]).text
+        assert text.index("cu118") < text.index("cpu-py310"), name
+
+
+def test_gpu_that_has_no_name_here_is_told_by_its_arch(tmp_path: Path) -> None:
+    named, unnamed, unknown = (
+        Page(render_site(read(tmp_path, make_node(arches=arches)))["index.html"]).text
+        for arches in (["sm_80"], ["sm_110"], [])
+    )
+    assert "Ampere" in named
+    assert "sm_110" in unnamed
+    assert "not known" in unknown
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     packages = [{"name": HOSTILE, "version": HOSTILE, "kind": "pip"}]
     verdicts = [{"check": HOSTILE, "verdict": "fail", "detail": HOSTILE}]
