@@ -56,15 +56,15 @@ class Browser:
     def settle(self, address: str) -> None:
         """Wait until a page is there: `name.html`, or `name.html#part`."""
         name, _, part = address.partition("#")
+        wanted = [name, f"#{part}" if part else "", "complete"]
         deadline = time.monotonic() + _PATIENCE
-        while self.ask("[location.pathname.split('/').pop(), location.hash, document.readyState]") != [
-            name,
-            f"#{part}" if part else "",
-            "complete",
-        ]:
+        found = None
+        while found != wanted:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{address} was not loaded; at {self.ask('location.href')}")
+                raise TimeoutError(f"{address} was not loaded: {found}")
             time.sleep(0.02)
+            with contextlib.suppress(RuntimeError):  # a page that is being left cannot be asked
+                found = self.ask("[location.pathname.split('/').pop(), location.hash, document.readyState]")
 
     def ask(self, expression: str) -> Any:
         """Return the value of a JavaScript expression; the protocol may ask even where pages run no scripts."""
