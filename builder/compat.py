@@ -162,6 +162,16 @@ def name_cuda(cuda: Version | None) -> str:
     return "CPU" if cuda is None else f"CUDA {cuda}"
 
 
+def name_variant(cuda: Version | None) -> str:
+    """Return a CUDA as PyTorch's wheel indexes name it: `cu118`, or `cpu`."""
+    return f"cu{cuda.major}{cuda.minor}" if cuda else "cpu"
+
+
+def name_pair(python: Version, cuda: Version | None) -> str:
+    """Return what names a Python on a CUDA in a tag: `cu118-py310`."""
+    return f"{name_variant(cuda)}-py{python.major}{python.minor}"
+
+
 def known_drivers() -> tuple[Version, ...]:
     """Return the drivers that came with a CUDA toolkit, or are the oldest for a major version of it; oldest first."""
     table = load_drivers()

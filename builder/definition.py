@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from builder.compat import ALL_SOURCES, Source
+from builder.compat import ALL_SOURCES, Source, name_pair
 from builder.definition_packages import name_apt, name_conda, name_pip, needs_anaconda_terms
 from builder.definition_schema import Base, ImageSchema, check_document
 from builder.definition_values import AUTO, TorchRequest, suggest
@@ -39,7 +39,8 @@ class Definition:
     """What a person asks of an image, with what it inherits. In `cuda`, None is the CPU variant.
 
     `command` is what a container runs unless told otherwise, `max_size` the bytes that the image may take unpacked,
-    and `checks` the scripts of its own, which lie in `checks/` beside the definition.
+    and `checks` the scripts of its own, which lie in `checks/` beside the definition. `aliases` are more tags of some
+    cells (`latest` → `cu126-py311`), which are not inherited.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Definition:
     command: tuple[str, ...] = ("python",)
     max_size: int | None = None
     checks: tuple[Path, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
     extends: str | None = None
 
 
@@ -127,7 +129,7 @@ def _resolve(draft: _Draft, children: tuple[Path, ...]) -> Definition:
         "max_size": schema.max_size,
     }
     given: dict[str, Any] = {field: value for field, value in own.items() if value is not None}
-    given |= {"name": schema.name, "path": document.path, "extends": schema.extends}
+    given |= {"name": schema.name, "path": document.path, "extends": schema.extends, "aliases": schema.aliases}
     lists: dict[str, Any] = {"conda": schema.conda, "pip": schema.pip, "apt": schema.apt, "env": schema.env}
     lists["checks"] = _list_checks(document.path)
     if schema.extends is not None:
@@ -147,6 +149,7 @@ def _resolve(draft: _Draft, children: tuple[Path, ...]) -> Definition:
         definition = Definition(**given, **lists)
     _check_terms(definition, draft)
     _check_torch(definition, draft)
+    _check_aliases(definition, draft)
     return definition
 
 
@@ -195,3 +198,16 @@ def _check_torch(definition: Definition, draft: _Draft) -> None:
             hint = f"add {key if cuda is None else quote(key)} to matrix.cuda, or remove the line"
             message = f"matrix.torch: {key} is not in matrix.cuda"
             raise draft.document.refuse(("matrix", "torch", key), message, hint)
+
+
+def _check_aliases(definition: Definition, draft: _Draft) -> None:
+    """Refuse an alias of a cell that the matrix does not have, or that is the tag of another."""
+    pairs = [name_pair(python, cuda) for python in definition.python for cuda in definition.cuda]
+    for alias, cell in definition.aliases:
+        if cell not in pairs:
+            message = f"aliases: {alias} is to be {cell}, which is not in the matrix"
+            raise draft.document.refuse(("aliases", alias), message, suggest(cell, pairs))
+        if alias in pairs and alias != cell:
+            message = f"aliases: {alias} is to be {cell}, and reads as another cell"
+            hint = f"write  {alias}: {alias}  or choose another word"
+            raise draft.document.refuse(("aliases", alias), message, hint)

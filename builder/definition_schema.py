@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
+from builder.definition_aliases import read_aliases
 from builder.definition_env import read_conda_env, read_env
 from builder.definition_packages import (
     name_apt,
@@ -132,6 +133,7 @@ class ImageSchema:
     env: tuple[tuple[str, str], ...] = optional(read_env, default=())
     command: tuple[str, ...] | None = optional(read_items(read_text), default=None)
     max_size: int | None = optional(read_size, default=None, key="max-size")
+    aliases: tuple[tuple[str, str], ...] = optional(read_aliases, default=())
 
 
 def _read_installer(value: Value) -> str:

@@ -149,6 +149,10 @@ class Engine:
         """
         yield from self._pusher.push(image_id, ref, self.credentials)
 
+    def find_published(self, ref: str) -> str | None:
+        """Return the digest that a ref has in its registry, None where there is none, or where that cannot be told."""
+        return self._pusher.find(ref, self.credentials)
+
     def remove(self, image_id: str) -> None:
         """Remove an image that no ref names; one that is gone or in use already is left as it is."""
         with contextlib.suppress(NotFound, APIError):

@@ -18,6 +18,8 @@ from builder.compat import (
     find_builds,
     measure_distance,
     name_cuda,
+    name_pair,
+    name_variant,
     nearest,
     never_released,
     why_not,
@@ -61,22 +63,18 @@ class Cell:
     @property
     def variant(self) -> str:
         """The CUDA variant as PyTorch's wheel indexes name it: `cu118` or `cpu`."""
-        return _name_variant(self.cuda)
+        return name_variant(self.cuda)
 
     @property
     def environment(self) -> str:
         """The cell's key in its image's lock: `py310-cu118`."""
-        return f"{self._short_python}-{self.variant}"
+        return f"py{self.python.major}{self.python.minor}-{self.variant}"
 
     @property
     def tag(self) -> str:
         """The cell's tag: `2.7.1-cu118-py310`, or `cpu-py310` without torch."""
         parts = [str(self.torch)] if self.torch else []
-        return "-".join([*parts, self.variant, self._short_python])
-
-    @property
-    def _short_python(self) -> str:
-        return f"py{self.python.major}{self.python.minor}"
+        return "-".join([*parts, name_pair(self.python, self.cuda)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,11 +261,7 @@ def _list_nearest(definition: Definition, asked: Pair, cells: Sequence[Cell]) ->
 
 
 def _name_pair(python: Version, cuda: Version | None) -> str:
-    return f"py{python}-{_name_variant(cuda)}"
-
-
-def _name_variant(cuda: Version | None) -> str:
-    return f"cu{cuda.major}{cuda.minor}" if cuda else "cpu"
+    return f"py{python}-{name_variant(cuda)}"
 
 
 def _allows(wanted: tuple[object, ...], value: object) -> bool:

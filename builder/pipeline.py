@@ -19,6 +19,7 @@ from builder.progress_text import headline, shorten, tail
 from builder.render import find_epoch, load_templates, render_context
 from builder.schedule import Outcome, order_cells, run_tasks, sort_named
 from builder.steps import PREFIX
+from builder.tags import list_moving_tags, tag_lasting
 from builder.work import CellWork, Ended, LayerWork, Phase
 
 if TYPE_CHECKING:
@@ -133,21 +134,37 @@ def build_cell(
     build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
     moved then. Raises PushError when a registry does not take the image.
     """
+    context = render_cell(project, locked)
     image = _build_checked(
-        project, locked, engine=engine, memo=memo, sources=sources, progress=progress, cancelled=cancelled, gpu=gpu
+        locked,
+        context,
+        engine=engine,
+        memo=memo,
+        sources=sources,
+        progress=progress,
+        cancelled=cancelled,
+        gpu=gpu,
     )
     if registry is None:
         return image
     progress.event(locked.id, Phase(text="pushing the image"))
-    ref = f"{registry}/{image.ref}"
-    for _ in engine.push(image.image_id, ref):
-        pass
-    return replace(image, ref=ref)
+    return replace(image, ref=_publish(image, locked.job, context, engine=engine, registry=registry))
+
+
+def _publish(image: Image, job: Job, context: Context, *, engine: Engine, registry: str) -> str:
+    """Push an image under all its tags, and return the ref of the cell's own; the tag that lasts stays as it is."""
+    name = f"{registry}/{job.cell.image}"
+    lasting = f"{name}:{tag_lasting(job, context)}"
+    moving = [f"{name}:{tag}" for tag in list_moving_tags(job)]
+    for ref in [*([] if engine.find_published(lasting) else [lasting]), *moving]:
+        for _ in engine.push(image.image_id, ref):
+            pass
+    return moving[0]
 
 
 def _build_checked(
-    project: Project,
     locked: LockedCell,
+    context: Context,
     *,
     engine: Engine,
     memo: Memo,
@@ -158,7 +175,6 @@ def _build_checked(
 ) -> Image:
     job, environment = locked.job, locked.environment
     ref = image_ref(job)
-    context = render_cell(project, locked)
     base = sources.base_ref(job.base.key)
     build_args = {"SOURCE_DATE_EPOCH": str(find_epoch(environment)), **({"BASE": base} if base else {})}
     # A tag that the engine does not have may be another base every time: only its registry knows.

@@ -42,6 +42,11 @@ class Pusher:
         self._streams = streams
         self._claims = Claims(streams.require_running)
 
+    def find(self, ref: str, credentials: Credentials) -> str | None:
+        """Return what `Engine.find_published` promises."""
+        host, name, tag = split_ref(ref)
+        return self._find(name, tag, {"X-Registry-Auth": encode_login(credentials(host))})
+
     def push(self, image_id: str, ref: str, credentials: Credentials) -> Iterator[Transfer | Pushed]:
         """Yield what `Engine.push` promises."""
         host, name, tag = split_ref(ref)

@@ -43,3 +43,22 @@ def test_registry_that_cannot_be_reached_is_exit_code_10(lab: Lab) -> None:
     assert done.returncode == 10, done.stderr
     assert "Traceback" not in done.stderr
     assert lab.client.images.get(lab.ref).id
+
+
+def test_tag_that_lasts_stays_while_the_others_move(any_lab: Lab, registry: Registry) -> None:  # noqa: F811
+    def publish(**more: object) -> tuple[str, set[str]]:
+        any_lab.define(matrix=MATRIX | {"python": ["3.11"]}, aliases={"latest": "cpu-py311"}, **more)
+        done = any_lab.build("--push", registry.address)
+        assert done.returncode == 0, done.stderr
+        ref = f"{registry.address}/{any_lab.ref}"
+        assert done.stdout == f"{ref}\n"
+        assert registry.manifest(f"{registry.address}/{any_lab.name}:latest")[0] == registry.manifest(ref)[0]
+        return registry.manifest(ref)[0], registry.tags(any_lab.name)
+
+    first, tags = publish()
+    (lasting,) = tags - {"latest", "cpu-py311"}
+    assert publish() == (first, tags)
+    second, more = publish(env={"GREETING": "hello"})
+    assert second != first
+    assert len(more - tags) == 1
+    assert registry.manifest(f"{registry.address}/{any_lab.name}:{lasting}")[0] == first

@@ -70,6 +70,10 @@ class Registry:
         with urllib.request.urlopen(request) as reply:
             return reply.headers["Docker-Content-Digest"], json.load(reply)
 
+    def tags(self, name: str) -> set[str]:
+        with urllib.request.urlopen(f"http://{self.address}/v2/{name}/tags/list") as reply:
+            return set(json.load(reply)["tags"])
+
     def has(self, ref: str) -> bool:
         try:
             self.manifest(ref)

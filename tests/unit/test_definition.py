@@ -328,3 +328,11 @@ mine:
     assert says in str(caught.value)
     assert caught.value.line is not None
     assert caught.value.hint
+
+
+def test_aliases_are_the_images_own(tmp_path: Path) -> None:
+    write_image(tmp_path, "demo", minimal(more="aliases: {latest: cpu-py311, 2026-11: cpu-py311}\n"))
+    child = write_image(tmp_path, "child", "name: child\nextends: demo\n")
+    parent = load_definition(tmp_path / "demo" / "image.yaml")
+    assert parent.aliases == (("2026-11", "cpu-py311"), ("latest", "cpu-py311"))
+    assert load_definition(child).aliases == ()

@@ -1,0 +1,33 @@
+"""Read the aliases of an image: tags that a registry has beside those of the cells, each for one cell."""
+
+from __future__ import annotations
+
+import re
+
+from builder.definition_values import BadKeyError, BadValueError, read_each, read_text
+from builder.definition_yaml import Value, quote
+
+# github.com/opencontainers/distribution-spec, "Pulling manifests": what a tag may be.
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_CELL = re.compile(r"(?:cpu|cu[1-9][0-9]+)-py3[0-9]+")
+_OWN = re.compile(rf"(?:[0-9][0-9A-Za-z.]*-)?{_CELL.pattern}(?:-[0-9a-f]{{12}})?")
+
+
+def read_aliases(value: Value) -> tuple[tuple[str, str], ...]:
+    """Return each alias and what names its cell in a tag (`cu126-py311`), sorted by alias."""
+    if not isinstance(value, dict) or not value:
+        raise BadValueError("is not a mapping of tags to cells", "write  latest: cu126-py311  lines")
+    return tuple(sorted(read_each(_read_alias, value.items())))
+
+
+def _read_alias(alias: str, value: Value) -> tuple[str, str]:
+    if not _TAG.fullmatch(alias):
+        raise BadKeyError(f"{quote(alias)} cannot be a tag", "use letters, digits, _ . and -, at most 128")
+    if _OWN.fullmatch(alias) and not _CELL.fullmatch(alias):
+        raise BadKeyError(f"{alias} is how imgbuild names cells", "choose a tag without a version, or another word")
+    text = read_text(value)
+    if not _CELL.fullmatch(text):
+        raise BadValueError(
+            f"{quote(text)} names no cell", "write its CUDA and its Python:  cu126-py311  or  cpu-py311"
+        )
+    return alias, text
