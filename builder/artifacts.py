@@ -72,6 +72,11 @@ class Artifact:
         return hash(self.key)
 
     @property
+    def download(self) -> tuple[str, str]:
+        """Where its bytes come from, and their digest."""
+        return self.url, self.digest
+
+    @property
     def slot(self) -> str:
         """What only one version can fill at a time: installing another one there replaces it."""
         return f"{self.kind.value}:{self.name}"

@@ -50,7 +50,10 @@ class Engine:
     """A connection to a container engine, for any number of threads. Use it as a context manager.
 
     Raises EngineError from the constructor when no engine answers, it may not be used, or it is too old.
+    `export` is how it writes the layers of what it builds.
     """
+
+    export = EXPORT
 
     def __init__(self) -> None:
         try:
@@ -60,6 +63,7 @@ class Engine:
         self._api: Any = self._client.api  # the builds are posted through its private half
         self._streams = Streams(self._api)
         self._pusher = Pusher(self._api, self._streams)
+        self._bases: dict[str, str | None] = {}  # one command builds on one of each
         version = tuple(int(part) for part in self._api.api_version.split("."))
         if version < MIN_API:
             message = f"the engine speaks API {self._api.api_version}; imgbuild needs {MIN_API[0]}.{MIN_API[1]}"
@@ -101,7 +105,7 @@ class Engine:
             "version": "2",
             "rm": True,
             "buildargs": json.dumps(dict(build_args)),
-            "outputs": json.dumps([{"Type": "moby", "Attrs": EXPORT}]),
+            "outputs": json.dumps([{"Type": "moby", "Attrs": self.export}]),
         }
         if network:
             params["networkmode"] = network
@@ -118,6 +122,21 @@ class Engine:
                 return str(self._api.inspect_image(ref)["Id"])
             except ImageNotFound:
                 return None
+
+    def find_base(self, ref: str) -> str | None:
+        """Return the content digest of what a build of this engine takes for `FROM ref`, None where nobody can tell.
+
+        The classic store takes what it has. The containerd store asks the registry first, and takes what it has only
+        where that does not answer (moby/buildkit util/resolver/pool.go: Resolve, in the mode that moby builds with).
+        """
+        if ref not in self._bases:
+            own = self.find_image(ref)
+            published = self.find_published(ref) if own is None or self._keeps_manifests() else None
+            self._bases[ref] = published or own
+        return self._bases[ref]
+
+    def _keeps_manifests(self) -> bool:
+        return any("io.containerd.snapshotter.v1" in status for status in self.describe().get("DriverStatus") or ())
 
     @property
     def is_local(self) -> bool:

@@ -31,7 +31,8 @@ _DENIED = re.compile(
 _UNTRUSTED = re.compile(r"x509|certificate|HTTP response to HTTPS client|tls: ", re.IGNORECASE)
 _MISNAMED = re.compile(r"invalid reference|NAME_INVALID|name invalid|invalid repository name", re.IGNORECASE)
 _BROKE_OFF = re.compile(
-    r"connection reset|broken pipe|\bEOF\b|closed network connection|i/o timeout|TLS handshake timeout"
+    r"connection reset|broken pipe|\bEOF\b|closed network connection|connection broken|i/o timeout"
+    r"|TLS handshake timeout"
     r"|toomanyrequests|too many requests|\b429\b|\b50[0234]\b",
     re.IGNORECASE,
 )

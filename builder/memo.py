@@ -44,9 +44,12 @@ class Memo:
         return self._folder / hashlib.sha256(f"{self._engine_id} {ref}".encode()).hexdigest()
 
 
-def digest_recipe(context: Context, build_args: Mapping[str, str], base: str) -> str:
-    """Return the digest of all that an image's bytes depend on; `base` is the content digest of what it builds on."""
-    digest = hashlib.sha256(f"{base}\n{sorted(build_args.items())}\n".encode())
+def digest_recipe(context: Context, build_args: Mapping[str, str], base: str, export: Mapping[str, str]) -> str:
+    """Return the digest of all that an image's bytes depend on.
+
+    `base` is the content digest of what it builds on, and `export` says how layers are written.
+    """
+    digest = hashlib.sha256(f"{base}\n{sorted(build_args.items())}\n{sorted(export.items())}\n".encode())
     for file in context.files:
         digest.update(f"{file.path} {len(file.data)}\n".encode() + file.data)
     return f"sha256:{digest.hexdigest()}"

@@ -177,9 +177,8 @@ def _build_checked(
     ref = image_ref(job)
     base = sources.base_ref(job.base.key)
     build_args = {"SOURCE_DATE_EPOCH": str(find_epoch(environment)), **({"BASE": base} if base else {})}
-    # A tag that the engine does not have may be another base every time: only its registry knows.
-    on = job.base.digest if job.base.digest and not base else engine.find_image(base or job.base.ref)
-    recipe = digest_recipe(context, build_args, on) if on else ""
+    on = job.base.digest if job.base.digest and not base else engine.find_base(base or job.base.ref)
+    recipe = digest_recipe(context, build_args, on, engine.export) if on else ""
     if recipe and (image_id := memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
         return Image(ref=ref, image_id=image_id, fresh=False)
     events = engine.build(

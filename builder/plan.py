@@ -83,7 +83,9 @@ class Plan:
     @cached_property
     def unique_bytes(self) -> int:
         """The lower bound: every distinct package once."""
-        distinct = {artifact.url: artifact for cell in self.cells for artifact in _packages(cell.content.artifacts)}
+        distinct = {
+            artifact.download: artifact for cell in self.cells for artifact in _packages(cell.content.artifacts)
+        }
         return sum_sizes(distinct.values(), self.unknown)
 
     @cached_property
@@ -99,7 +101,7 @@ class Plan:
     @cached_property
     def unknown_sizes(self) -> int:
         """How many distinct packages have no size in their lock."""
-        return len({it.url for cell in self.cells for it in cell.content.artifacts if it.size is None})
+        return len({it.download for cell in self.cells for it in cell.content.artifacts if it.size is None})
 
     @property
     def ratio(self) -> float:
@@ -122,7 +124,7 @@ def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: P
     What a previous plan of the same budget has published is kept, unless a new plan would be so much smaller that
     publishing again pays.
     """
-    ordered = _agree_on_needs(sorted(contents, key=lambda content: content.id))
+    ordered = _agree(sorted(contents, key=lambda content: content.id))
     unknown = assume_size(artifact for content in ordered for artifact in content.artifacts)
     fresh = _assemble(ordered, budget, unknown, _plan_anew(ordered, budget, unknown))
     if previous is None or previous.budget != budget:
@@ -140,30 +142,24 @@ def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: P
     return kept if waste <= weigh_heavy(fresh.registry_bytes) else fresh
 
 
-def _agree_on_needs(contents: Sequence[Content]) -> Sequence[Content]:
-    """Return the cells with one need for each artifact, the strictest that any of them has for it.
+def _agree(contents: Sequence[Content]) -> Sequence[Content]:
+    """Return the cells with one need for each artifact, the strictest, and one size, the largest.
 
-    What one Python needs to run may be nothing to the next. A layer that both have has to stand where both can take
-    it.
+    What one Python needs to run may be nothing to the next: a layer that both have has to stand where both can take
+    it. And of two locks one may know a size that the other does not.
     """
     needs: dict[str, Need] = {}
-    disputed: set[str] = set()
+    sizes: dict[str, int] = {}
     for artifact in (it for content in contents for it in content.artifacts):
-        known = needs.setdefault(artifact.key, artifact.need)
-        if known is not artifact.need:
-            disputed.add(artifact.key)
-            needs[artifact.key] = max(known, artifact.need, key=_STRICTNESS.index)
-    if not disputed:
-        return contents
-    return [
-        replace(
-            content,
-            artifacts=frozenset(
-                replace(it, need=needs[it.key]) if it.key in disputed else it for it in content.artifacts
-            ),
-        )
-        for content in contents
-    ]
+        needs[artifact.key] = max(needs.get(artifact.key, artifact.need), artifact.need, key=_STRICTNESS.index)
+        if artifact.size is not None:
+            sizes[artifact.key] = max(sizes.get(artifact.key, 0), artifact.size)
+
+    def agree(artifact: Artifact) -> Artifact:
+        need, size = needs[artifact.key], sizes.get(artifact.key)
+        return artifact if (artifact.need, artifact.size) == (need, size) else replace(artifact, need=need, size=size)
+
+    return [replace(content, artifacts=frozenset(map(agree, content.artifacts))) for content in contents]
 
 
 def _assemble(contents: Sequence[Content], budget: int, unknown: int, chains: Sequence[tuple[Layer, ...]]) -> Plan:

@@ -92,12 +92,20 @@ def _is_sane(budget: Any, layers: Mapping[str, Layer], chains: Mapping[str, tupl
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan file, all of it or nothing; one that says the same is left alone. Raises LockError."""
-    text = json.dumps(describe_plan(plan), indent=1) + "\n"
     try:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_whole(path, text)
+        if not is_written(plan, path):
+            write_whole(path, _dump(plan))
     except OSError as error:
         raise LockError(f"cannot be written: {error.strerror}", path=path) from error
+
+
+def is_written(plan: Plan, path: Path) -> bool:
+    """Return whether a plan file says just this. Raises OSError when it is there and cannot be read."""
+    return path.exists() and path.read_bytes() == _dump(plan).encode()
+
+
+def _dump(plan: Plan) -> str:
+    return json.dumps(describe_plan(plan), indent=1) + "\n"
 
 
 def _describe_layer(layer: Layer) -> dict[str, Any]:

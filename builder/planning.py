@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from builder.artifacts import list_artifacts
@@ -13,7 +14,7 @@ from builder.locked import LockedCell
 from builder.locking import find_environments, make_job, read_locks
 from builder.matrix import expand_cells
 from builder.plan import BUDGET, Content, Plan, plan_cells
-from builder.plan_file import FILE_NAME, read_plan, write_plan
+from builder.plan_file import FILE_NAME, is_written, read_plan, write_plan
 from builder.titles import title_layers
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ def require_plan(project: Project, cells: Sequence[Cell]) -> ProjectPlan:
     """Return the plan of a project that needs no change: `imgbuild lock` would write neither locks nor plan.
 
     Raises LockError for the first of these cells whose lock is missing or stale, and for a plan on disk that is
-    missing or has other layers than the locks ask for.
+    missing or says anything else than the locks ask for.
     """
     planned = plan_project(project)
     find_environments(project, cells, planned.locks)
-    if planned.plan.published != planned.previous:
+    if not is_written(planned.plan, plan_path(project)):
         fault = "is not of these locks" if planned.previous else "is missing"
         message = f"the plan of the layers {fault}"
         raise LockError(message, path=plan_path(project), hint="run `imgbuild lock` and commit what it writes.")
@@ -101,19 +102,15 @@ def lay_out(project: Project, cells: Sequence[Cell], planned: ProjectPlan) -> tu
 def plan_environments(locks: Mapping[Path, Iterable[Environment]], *, budget: int | None = None) -> Plan:
     """Return the plan of the environments of any locks, all on the same base.
 
-    Where two locks have an environment of one name, the lock's path tells them apart.
+    Where two locks have an environment of one name, the lock's path tells them apart, and a number those of one lock.
     """
     names = Counter(environment.name for environments in locks.values() for environment in environments)
-    contents = [
-        Content(
-            id=environment.name if names[environment.name] == 1 else f"{path}: {environment.name}",
-            base="any",
-            artifacts=frozenset(list_artifacts(environment)),
-        )
-        for path, environments in locks.items()
-        for environment in environments
-    ]
-    return plan_cells(contents, budget=budget or BUDGET)
+    contents: dict[str, Content] = {}
+    for path, environment in ((path, it) for path, environments in locks.items() for it in environments):
+        name = environment.name if names[environment.name] == 1 else f"{path}: {environment.name}"
+        unique = next(filter(lambda it: it not in contents, chain([name], (f"{name} ({it})" for it in count(2)))))
+        contents[unique] = Content(id=unique, base="any", artifacts=frozenset(list_artifacts(environment)))
+    return plan_cells(contents.values(), budget=budget or BUDGET)
 
 
 def make_content(cell: Cell, base: Base, environment: Environment) -> Content:

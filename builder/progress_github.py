@@ -64,8 +64,11 @@ class GithubDisplay(PlainDisplay):
         self._close()
         super().summary(summary)
         if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-            with Path(path).open("a", encoding="utf-8") as page:
-                page.write(draw_markdown(summary))
+            try:
+                with Path(path).open("a", encoding="utf-8") as page:
+                    page.write(draw_markdown(summary))
+            except OSError as error:
+                self._command("warning", f"the job's page cannot be written: {error.strerror}")
 
     def stop(self) -> None:
         """Close the last fold."""

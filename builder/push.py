@@ -8,7 +8,6 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-import requests
 from docker.auth import INDEX_NAME, encode_header, resolve_repository_name
 from docker.errors import APIError, ImageNotFound, InvalidRepository
 from docker.utils import parse_repository_tag
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from builder.session import Credentials
     from builder.streams import Streams
 
-_PAUSES = (1.0, 3.0, 9.0)
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each new attempt. Neither store's push survives all that passes: the containerd store's gives up at a
 reset, the graphdriver store's at a 429. A new attempt finds the layers that are there, and skips them.
 """
@@ -52,7 +51,8 @@ class Pusher:
         host, name, tag = split_ref(ref)
         headers = {"X-Registry-Auth": encode_login(credentials(host))}
         with self._streams.call(), self._named(image_id, host, name, tag):
-            if self._find(name, tag, headers) == image_id:
+            # What is asked about Docker Hub may be answered by a mirror of it, which does not get what is pushed.
+            if host != INDEX_NAME and self._find(name, tag, headers) == image_id:
                 yield Pushed(ref=ref, digest=image_id, layers=0, sent=0)
                 return
             with self._claimed(image_id, host):
@@ -76,13 +76,8 @@ class Pusher:
 
         It is that of the image in the engine under the containerd store, which keeps images as registries do.
         """
-        address = self._api._url("/distribution/{0}/json", f"{name}:{tag}")
-        self._streams.require_running()
-        try:
-            reply = self._api.get(address, headers=headers, timeout=_PATIENCE)
-        except requests.RequestException:
-            return None
-        return str(reply.json()["Descriptor"]["digest"]) if reply.ok else None
+        reply = self._streams.ask(f"/distribution/{name}:{tag}/json", headers=headers, timeout=_PATIENCE)
+        return str(reply.json()["Descriptor"]["digest"]) if reply is not None and reply.ok else None
 
     def _claimed(self, image_id: str, host: str) -> contextlib.AbstractContextManager[None]:
         layers = self._api.inspect_image(image_id)["RootFS"]["Layers"]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from builder.locked import LockedCell
 
 LABEL = "dev.imgbuild"
+_YEAR_10000 = 253_402_300_800
 CONSTRAINTS = "/etc/imgbuild/constraints.txt"
 
 
@@ -85,9 +86,10 @@ def digest_packages(environment: Environment) -> str:
 def find_epoch(environment: Environment) -> int:
     """Return when an image was created, in seconds since 1970: when its newest conda package was made.
 
-    Not when it was built, so that the same lock gives the same image. 1980 where no package tells.
+    Not when it was built, so that the same lock gives the same image. 1980 where no package tells a time that is one.
     """
-    return max((package.timestamp or 0 for package in environment.conda), default=0) // 1000 or 315_532_800
+    told = [(package.timestamp or 0) // 1000 for package in environment.conda]
+    return max((it for it in told if 0 < it < _YEAR_10000), default=315_532_800)
 
 
 def _render(templates: jinja2.Environment, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Any
+
+import requests
 
 from builder.errors import Cancelled
 from builder.failures import explained
@@ -45,6 +48,21 @@ class Streams:
         while (left := end - time.monotonic()) > 0:
             self.require_running()
             time.sleep(min(left, _BLINK))
+
+    def ask(self, path: str, **request: Any) -> requests.Response | None:
+        """Return the reply to a GET, None where there is none. Raises Cancelled as soon as `cancel` is called."""
+        replies: list[requests.Response] = []
+
+        def get() -> None:
+            with contextlib.suppress(requests.RequestException):
+                replies.append(self._api._get(self._api._url(path), **request))
+
+        thread = threading.Thread(target=get, daemon=True, name="imgbuild-ask")
+        thread.start()
+        while thread.is_alive():
+            self.require_running()
+            thread.join(_BLINK)
+        return replies[0] if replies else None
 
     @contextlib.contextmanager
     def call(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ from builder.context import Context, ContextFile
 from builder.engine import Engine
 from builder.errors import Cancelled, EngineError, PushError
 from builder.events import Built, Pushed, Transfer
+from builder.push import _PAUSES
 from tests.docker.conftest import give_up
 from tests.kit.base import IMAGE
 from tests.kit.debian import install_packages
@@ -107,6 +108,10 @@ def make_proxy(registry: Registry, upstream: str) -> ThreadingHTTPServer:
             if fault == "reset":
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
+                self.close_connection = True
+                return
+            if fault == "truncate":
+                self.wfile.write(b"HTTP/1.1 20")
                 self.close_connection = True
                 return
             if fault == "hold":
@@ -315,6 +320,19 @@ def test_what_passes_by_itself_is_tried_again(bench: Bench, registry: Registry, 
     registry.faults = [(verb, fault)]
     assert bench.push(image, ref).digest == registry.manifest(ref)[0]
     assert registry.faults == []
+
+
+@pytest.mark.parametrize("verb", ["POST", "PUT"])
+def test_five_faults_in_a_row_cost_a_blob_each_at_most(
+    bench: Bench, registry: Registry, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr("builder.push._PAUSES", (0.1,) * len(_PAUSES))
+    image = bench.build_files(noise(2_000_000))
+    registry.faults = [(verb, fault) for fault in ("reset", 500, 503, "truncate", 429)]
+    ref = f"{registry.address}/team/app:1"
+    assert bench.push(image, ref).digest == registry.manifest(ref)[0]
+    assert registry.faults == []
+    assert sum(registry.uploads()) < 6 * 2_100_000
 
 
 def test_refusal_leaves_the_ref_and_is_told(bench: Bench, registry: Registry) -> None:

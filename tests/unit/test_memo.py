@@ -47,15 +47,11 @@ def test_damaged_file_and_folder_that_cannot_be_written_are_nothing_known(tmp_pa
 
 @given(contexts, contexts)
 def test_recipe_tells_contexts_apart(one: dict[str, bytes], two: dict[str, bytes]) -> None:
-    same = digest_recipe(make_context(one), {}, "base") == digest_recipe(make_context(two), {}, "base")
+    same = digest_recipe(make_context(one), {}, "base", {}) == digest_recipe(make_context(two), {}, "base", {})
     assert same is (one == two)
 
 
-def test_recipe_tells_arguments_and_bases_apart() -> None:
+def test_recipe_tells_arguments_bases_and_exports_apart() -> None:
     context = make_context({"Dockerfile": b"FROM x"})
-    recipes = {
-        digest_recipe(context, {"BASE": "a"}, "b"),
-        digest_recipe(context, {}, "b"),
-        digest_recipe(context, {}, "c"),
-    }
-    assert len(recipes) == 3
+    ways = [({"BASE": "a"}, "b", {}), ({}, "b", {}), ({}, "c", {}), ({}, "b", {"compression": "zstd"})]
+    assert len({digest_recipe(context, *way) for way in ways}) == len(ways)

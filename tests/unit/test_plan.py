@@ -378,3 +378,21 @@ def test_update_that_cannot_be_put_in_order_is_planned_anew() -> None:
     plan = plan_cells([after], budget=4, previous=published)
     require_sound(plan, limit=8)
     require_order(plan)
+
+
+def test_locks_that_know_different_sizes_of_a_package_agree_on_the_largest() -> None:
+    sizes = (None, 10, 5_000)
+    cells = [
+        Content(id=f"c{number}", base="any", artifacts=frozenset([make_artifact("p", size=size)]))
+        for number, size in enumerate(sizes)
+    ]
+    for found in (plan_cells(cells), plan_cells(cells[::-1])):
+        assert (found.naive_bytes, found.unique_bytes, found.registry_bytes) == (15_000, 5_000, 5_000)
+        assert found.unknown_sizes == 0
+
+
+def test_one_address_with_two_digests_is_two_packages() -> None:
+    one, two = (replace(make_artifact("p", size=1000), digest=digest) for digest in "12")
+    cells = [Content(id=it.digest, base="any", artifacts=frozenset([it])) for it in (one, two)]
+    found = plan_cells(cells)
+    assert (found.unique_bytes, found.registry_bytes, len(found.layers)) == (2000, 2000, 2)

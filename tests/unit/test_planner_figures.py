@@ -48,7 +48,7 @@ def test_newer_package_of_a_real_matrix_is_all_that_is_published() -> None:
         ]
         after = plan_cells(changed, previous=before.published)
         new = [layer for layer in after.layers if layer.id not in known]
-        bumped = {artifact for it in changed for artifact in it.artifacts if artifact.name == name}
+        bumped = {artifact for it in after.cells for artifact in it.content.artifacts if artifact.name == name}
         assert {artifact for layer in new for artifact in layer.artifacts} == bumped, name
         assert sum(layer.size for layer in new) == sum(artifact.size or 0 for artifact in bumped)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ import pytest
 from builder import planning
 from builder.files import hold_folder
 from builder.plan_file import read_plan
-from builder.planning import keep_plan
+from builder.planning import keep_plan, plan_environments
 from builder.project import load_project
+from tests.samples import make_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,3 +222,24 @@ def test_fresh_plan_has_the_layers_that_are_asked_for_now(
     for arguments, budget in ((["--max-layers", "3"], 3), ([], 3), (["--fresh"], 14)):
         assert imgbuild("plan", "--write", *arguments)[0] == 0
         assert json.loads(plan_file.read_text())["max_layers"] == budget
+
+
+def test_two_environments_of_one_name_are_planned_apart(tmp_path: Path) -> None:
+    whole = replace(make_environment(), name="default@gpu")
+    one, two = (replace(whole, conda=whole.conda[:count]) for count in (1, 2))
+    plan = plan_environments({tmp_path / "pixi.lock": [one, two]})
+    assert [len(cell.content.artifacts) for cell in plan.cells] == [1, 2]
+    assert len({cell.id for cell in plan.cells}) == 2
+
+
+def test_plan_that_differs_from_the_locks_in_what_packages_need_is_outdated(
+    lock: Callable[..., None], imgbuild: Run, plan_file: Path
+) -> None:
+    lock()
+    data = json.loads(plan_file.read_text())
+    artifact = next(it for layer in data["layers"].values() for it in layer["artifacts"] if it["kind"] == "conda")
+    artifact["needs"] = ["another"]
+    plan_file.write_text(json.dumps(data, indent=1) + "\n")
+    assert imgbuild("lock", "--check")[0] == 5
+    lock()
+    assert imgbuild("lock", "--check")[0] == 0

@@ -316,6 +316,11 @@ def test_words_of_a_step_are_no_commands_to_github() -> None:
     assert not any(line.startswith("::error") for line in lines)
 
 
+def test_page_of_a_job_that_cannot_be_written_spoils_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "summary.md"))
+    assert "::warning::the job's page cannot be written: No such file or directory" in draw_three(GithubDisplay)
+
+
 def test_nothing_that_others_wrote_is_a_command_to_github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     page = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))

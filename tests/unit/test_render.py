@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder.errors import ImgbuildError
 from builder.hostconfig import Login, PipConfig
 from builder.hostenv import render_settings
-from builder.render import digest_packages, load_templates, render_context
+from builder.render import digest_packages, find_epoch, load_templates, render_context
 from builder.sources import Sources
 from tests.samples import BASE, PROJECT, make_conda, make_environment, make_job, make_locked, make_python, make_wheel
 
@@ -244,3 +244,10 @@ def test_broken_template_is_told_without_a_traceback(text: str, tmp_path: Path) 
     with pytest.raises(ImgbuildError, match="template") as caught:
         render(job, make_environment(), templates=load_templates(tmp_path))
     assert caught.value.hint
+
+
+def test_time_that_is_none_counts_for_nothing() -> None:
+    python, *others = make_environment().conda
+    found = replace(make_environment(), conda=(replace(python, timestamp=10**18), *others))
+    told = [package.timestamp // 1000 for package in others if package.timestamp]
+    assert find_epoch(found) == max(told, default=315_532_800)

@@ -121,3 +121,22 @@ def test_reply_that_breaks_off_without_cancel_is_an_engine_error(serve: Callable
     engine = serve(HEAD + LINE + b"zz\r\n")
     with pytest.raises(EngineError, match="broke"), Streams(engine.api).post("/build") as lines:
         list(lines)
+
+
+def test_question_that_nobody_answers_is_left_when_it_is_cancelled() -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    class Nobody:
+        def _url(self, path: str) -> str:
+            return path
+
+        def _get(self, *_: object, **__: object) -> None:
+            asked.set()
+            answered.wait(30)
+
+    streams = Streams(Nobody())
+    threading.Thread(target=lambda: (asked.wait(), streams.cancel()), daemon=True).start()
+    with pytest.raises(Cancelled):
+        streams.ask("/distribution/x/json")
+    assert not answered.is_set()
+    answered.set()
