@@ -72,7 +72,7 @@ def start_container(
             container.with_copy_into_container(data, path)
         remove_orphans(container.get_docker_client().client)
         try:
-            _start(container)
+            _start(container, gpu)
             with _removed_once(cancelled, container.get_wrapped_container()) as running:
                 yield running
         finally:
@@ -108,12 +108,12 @@ def remove_orphans(client: DockerClient) -> None:
                 container.remove(force=True, v=True)
 
 
-def _start(container: DockerContainer) -> None:
+def _start(container: DockerContainer, gpu: str) -> None:
     try:
         container.start()
     except APIError as error:
         said = str(error.explanation or error)
-        if _NO_GPU.search(said):
+        if gpu in GPUS and _NO_GPU.search(said):
             raise GpuError(f"the engine gives this container no GPU: {said}; {_TOOLKIT}") from error
         raise CheckError(f"the image does not start: {said}") from error
 

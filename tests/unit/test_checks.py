@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import pytest
 
+import builder.checks.container
 import builder.checks.suites
 from builder.checks import GpuUse, Verdict, read_verdicts, require_pass, run_checks
+from builder.checks.container import GpuError
 from builder.checks.suites import SUITES, Suite, digest_checks
 from builder.errors import CheckError, EngineError
 from tests.samples import make_definition
@@ -97,6 +99,23 @@ def test_a_new_suite_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None
     assert digest_checks(make_definition(max_size=9_000_000_000)) != before
     monkeypatch.setattr(builder.checks.suites, "SUITES", (*SUITES, Suite(script="leftovers.py")))
     assert digest_checks(definition) != before
+
+
+@pytest.mark.parametrize(("state", "started"), [("gpus", 2), ("cdi", 2), ("none", 1), ("out of reach", 1)])
+def test_container_that_gets_no_gpu_is_started_once_without(
+    state: Literal["gpus", "cdi", "none", "out of reach"], started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(*_: object, gpu: str) -> NoReturn:
+        asked.append(gpu)
+        raise GpuError("nvidia-container-cli: no")
+
+    monkeypatch.setattr(builder.checks.container, "start_container", refuse)
+    expected, gpu = {"prefix": "/opt/env", "cuda": "12.6"}, GpuUse(state=state)
+    with pytest.raises(GpuError):
+        run_checks("image", make_definition(), expected, gpu=gpu, cancelled=threading.Event())
+    assert asked == [state, "out of reach"][:started]
 
 
 def test_engine_that_is_gone_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
