@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from builder.checks import GpuUse
 from builder.host_gpu import list_devices
@@ -13,6 +13,7 @@ from builder.host_gpu import list_devices
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_SIGNS = ("proc/driver/nvidia/version", "dev/dxg")
 _CDI_KIND = "nvidia.com/gpu="
 _MAPS_TO_CDI = Version("29.2")
 """The first engine that serves `--gpus` by CDI; those before it ask NVIDIA's hook alone."""
@@ -22,19 +23,19 @@ def decide_gpu_use(info: Mapping[str, Any], *, local: bool, required: bool, root
     """Return what to do about a GPU, from what the engine tells of itself (`docker info`).
 
     `local` is whether the engine runs on this machine, whose files then tell whether there is a GPU; `required` makes
-    a failure of the checks that would be skipped.
+    a failure of the checks that would be skipped. What an engine names are its settings: NVIDIA's toolkit and a
+    list of CDI devices may be there without a GPU.
     """
+    if local and not has_gpu(root):
+        return _leave_out("no GPU on this host", required=required)
     if "nvidia" in info.get("Runtimes", {}):
         return GpuUse(state="gpus")
     if lists_gpus(info):
-        return GpuUse(state="gpus" if Version(info["ServerVersion"].partition("-")[0]) >= _MAPS_TO_CDI else "cdi")
-    if local and has_gpu(root):
+        return GpuUse(state="gpus" if _maps_to_cdi(info["ServerVersion"]) else "cdi")
+    if local:
         # NVIDIA's hook on the engine's PATH would do, which nobody can ask for: a container is started to find out.
         return GpuUse(state="gpus")
-    why = "no GPU on this host" if local else "the engine, on another machine, names no GPU"
-    return (
-        GpuUse(state="out of reach", why=f"{why}, and one is required") if required else GpuUse(state="none", why=why)
-    )
+    return _leave_out("the engine, on another machine, names no GPU", required=required)
 
 
 def lists_gpus(info: Mapping[str, Any]) -> bool:
@@ -43,5 +44,21 @@ def lists_gpus(info: Mapping[str, Any]) -> bool:
 
 
 def has_gpu(root: Path) -> bool:
-    """Return whether a machine has an NVIDIA GPU, by its driver or, where there is none, by its PCI devices."""
-    return (root / "proc/driver/nvidia/version").is_file() or bool(list_devices(root))
+    """Return whether a machine has an NVIDIA GPU, by its driver or, where there is none, by its PCI devices.
+
+    Under WSL the driver is Windows's, and the device is /dev/dxg (NVIDIA, "CUDA on WSL User Guide").
+    """
+    return any((root / path).exists() for path in _SIGNS) or bool(list_devices(root))
+
+
+def _leave_out(why: str, *, required: bool) -> GpuUse:
+    return (
+        GpuUse(state="out of reach", why=f"{why}, and one is required") if required else GpuUse(state="none", why=why)
+    )
+
+
+def _maps_to_cdi(engine: str) -> bool:
+    try:
+        return Version(engine.partition("-")[0]) >= _MAPS_TO_CDI
+    except InvalidVersion:  # "dev": every engine that lists CDI devices gives them by their own name
+        return False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLAIN: dict[str, Any] = {"ServerVersion": "28.5.2+dfsg4", "Runtimes": {"runc": {}}, "DiscoveredDevices": None}
-CDI = {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]}
+CDI: dict[str, Any] = {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]}
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,29 @@ CDI = {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]}
         ({"Runtimes": {"runc": {}, "nvidia": {}}}, "gpus"),
         (CDI, "cdi"),
         (CDI | {"ServerVersion": "29.2.0"}, "gpus"),
+        (CDI | {"ServerVersion": "dev"}, "cdi"),
         ({"DiscoveredDevices": [{"Source": "cdi", "ID": "vendor.example/net=all"}]}, "none"),
         ({}, "none"),
     ],
 )
 def test_engine_says_how_it_gives_gpus(info: dict[str, Any], state: str, tmp_path: Path) -> None:
-    assert decide_gpu_use(PLAIN | info, local=True, required=False, root=tmp_path).state == state
+    assert decide_gpu_use(PLAIN | info, local=False, required=False, root=tmp_path).state == state
+
+
+@pytest.mark.parametrize("info", [{"Runtimes": {"nvidia": {}}}, CDI, {}])
+@pytest.mark.parametrize(("required", "state"), [(False, "none"), (True, "out of reach")])
+def test_host_without_a_gpu_is_told_so_whatever_its_engine_is_set_up_for(
+    info: dict[str, Any], state: str, tmp_path: Path, *, required: bool
+) -> None:
+    found = decide_gpu_use(PLAIN | info, local=True, required=required, root=tmp_path)
+    assert found.state == state
+    assert "no GPU on this host" in found.why
+
+
+def test_host_under_wsl_has_its_gpu_at_another_place(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/dxg").touch()
+    assert decide_gpu_use(PLAIN | CDI, local=True, required=False, root=tmp_path).state == "cdi"
 
 
 def test_host_with_a_gpu_is_never_skipped(tmp_path: Path) -> None:
