@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
 _QUERY = "--query-gpu=name,compute_cap,driver_version"
+_ROW = re.compile(r"(.+), *(\d+\.\d+|\[?N/A\]?|\[[^]]*\]), *(\d[\d.]*|\[[^]]*\])")
+_WARNS = 14
 _DRIVER = re.compile(r"^NVRM version:.*?\s(\d{3,}\.[\d.]+)\s", re.MULTILINE)
 _VENDOR, _DISPLAY = "0x10de", "0x03"
 
@@ -27,27 +29,44 @@ class HostGpus:
     fault: str = ""
 
 
-def find_gpus(root: Path = Path("/"), command: str = "nvidia-smi") -> HostGpus:
-    """Return the GPUs of this machine; `root` is where its /proc and /sys are."""
+def find_gpus(root: Path = Path("/"), command: str = "nvidia-smi", patience: float = 30) -> HostGpus:
+    """Return the GPUs of this machine; `root` is where its /proc and /sys are.
+
+    `patience` is how many seconds nvidia-smi has: it hangs where a GPU has fallen off the bus. Its exit status 14 only
+    warns of a corrupted infoROM (nvidia-smi's manual, "Return value").
+    """
     devices = list_devices(root)
     version = root / "proc/driver/nvidia/version"
     driver = parse_driver(version.read_text(errors="replace")) if version.is_file() else None
     try:
-        done = subprocess.run([command, _QUERY, "--format=csv,noheader"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [command, _QUERY, "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=patience,
+        )
+    except subprocess.TimeoutExpired:
+        return HostGpus(names=devices, driver=driver, fault=f"nvidia-smi has not answered in {patience:g} s")
     except OSError:
         fault = "" if driver or not devices else "there is no driver: install NVIDIA's"
         return HostGpus(names=devices, driver=driver, fault=fault)
-    if done.returncode:
-        said = " ".join((done.stdout + done.stderr).split())
-        return HostGpus(names=devices, driver=driver, fault=f"nvidia-smi fails: {said}")
-    return parse_query(done.stdout)
+    found = parse_query(done.stdout)
+    if found.names and done.returncode in (0, _WARNS):
+        return found
+    said = " ".join((done.stdout + done.stderr).split()) or f"exit status {done.returncode}"
+    fault = f"nvidia-smi fails: {said}"
+    return replace(found, fault=fault) if found.names else HostGpus(names=devices, driver=driver, fault=fault)
 
 
 def parse_query(text: str) -> HostGpus:
-    """Return the GPUs in the output of nvidia-smi: `NVIDIA H200, 9.0, 550.54.15` for each."""
+    """Return the GPUs in what nvidia-smi prints, `NVIDIA H200, 9.0, 550.54.15` for each, and warnings among them."""
     names, arches, drivers = [], [], []
-    for line in text.strip().splitlines():
-        name, capability, driver = (part.strip() for part in line.rsplit(",", 2))
+    for line in text.splitlines():
+        if (row := _ROW.fullmatch(line.strip())) is None:
+            continue
+        name, capability, driver = row.groups()
         names.append(name)
         if re.fullmatch(r"\d+\.\d", capability):  # not "[N/A]", as drivers before 510 say
             arches.append(f"sm_{capability.replace('.', '')}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from packaging.version import Version
 
+from builder.doctor import examine
+from builder.errors import EngineError
 from builder.fitness import judge_cells
 from builder.host_gpu import HostGpus, find_gpus, parse_driver, parse_query
 from builder.matrix import select_cells
@@ -14,6 +18,8 @@ from tests.samples import make_definition
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from builder.engine import Engine
 
 CLOSED = """\
 NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024
@@ -65,6 +71,56 @@ def test_nvidia_smi_that_fails_says_why(tmp_path: Path) -> None:
     assert find_gpus(tmp_path, command).fault == "nvidia-smi fails: couldn't communicate with the NVIDIA driver"
 
 
+class StoppedEngine:
+    """An engine on another machine that tells of itself, and builds nothing."""
+
+    is_local = False
+
+    def describe(self) -> dict[str, Any]:
+        return {"ServerVersion": "29.2.0", "OperatingSystem": "Debian", "Driver": "overlay2"}
+
+    def build(self, *_: object, **__: object) -> NoReturn:
+        raise EngineError("stopped")
+
+
+H200 = "NVIDIA H200, 9.0, 550.54.15"
+
+
+@pytest.mark.parametrize(
+    ("script", "names", "fault"),
+    [
+        (f"echo {H200}; echo WARNING: infoROM is corrupted at gpu 0000:41:00.0", ("NVIDIA H200",), ""),
+        (f"echo {H200}; echo WARNING: infoROM is corrupted; exit 14", ("NVIDIA H200",), ""),
+        (f"echo {H200}; echo Unable to determine the next; exit 15", ("NVIDIA H200",), "Unable to determine the next"),
+        ("echo No devices were found", (), "nvidia-smi fails: No devices were found"),
+        ("echo No devices, were found, at all", (), "were found"),
+        ("exit 255", (), "nvidia-smi fails: exit status 255"),
+        ("printf '\\377\\n'; exit 9", (), "nvidia-smi fails: "),
+        ("exec sleep 60", (), "nvidia-smi has not answered in 0.5 s"),
+    ],
+)
+def test_nvidia_smi_that_is_odd_is_no_crash_and_hides_no_gpu(
+    script: str, names: tuple[str, ...], fault: str, tmp_path: Path
+) -> None:
+    found = find_gpus(tmp_path, write_command(tmp_path, script), patience=0.5)
+    assert found.names == names
+    assert fault in found.fault
+    assert bool(found.fault) is bool(fault)
+
+
+@given(st.text())
+def test_whatever_nvidia_smi_says_is_read(text: str) -> None:
+    assert parse_query(f"{text}\n{H200}\n").names[-1] == "NVIDIA H200"
+
+
+def test_gpu_that_only_nvidia_smi_misses_is_told_of() -> None:
+    fault = "nvidia-smi fails: No devices were found"
+    engine = cast("Engine", StoppedEngine())
+    (found,) = (it for it in examine(engine, HostGpus(fault=fault)) if it.about == "GPU")
+    assert (found.state, found.text) == ("warning", "none is seen: nvidia-smi fails: No devices were found")
+    assert found.hint
+
+
 @pytest.mark.parametrize(
     ("gpus", "unreachable", "fits"),
     [
@@ -86,6 +142,7 @@ def test_nvidia_smi_that_fails_says_why(tmp_path: Path) -> None:
         ),
         (HostGpus(names=("A100",), arches=("sm_80",)), "no runtime", {"12.6": "CPU only", "cpu": "runs"}),
         (HostGpus(names=("A100",), fault="no driver"), "", {"12.6": "CPU only"}),
+        (HostGpus(fault="nvidia-smi fails"), "", {"12.6": "CPU only", "cpu": "runs"}),
     ],
 )
 def test_cells_are_judged_by_driver_and_architecture(gpus: HostGpus, unreachable: str, fits: dict[str, str]) -> None:
