@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ROOM = 30e9
 """Bytes of free disk under which the build of a GPU image may run out: its layers, packed and unpacked."""
 
+_NVIDIA_SMI = "see that `nvidia-smi` works"
 _TOOLKIT = "install nvidia-container-toolkit, run `nvidia-ctk runtime configure`, and restart the engine"
 
 
@@ -88,12 +89,14 @@ def _find_buildkit(engine: Engine) -> Finding:
 
 
 def _find_gpus(gpus: HostGpus) -> Finding:
+    if gpus.fault and not gpus.names:
+        return Finding(about="GPU", state="warning", text=f"none is seen: {gpus.fault}", hint=_NVIDIA_SMI)
     if not gpus.names:
         return Finding(about="GPU", state="ok", text="none: images are built and run, their GPU checks are skipped")
     driver = f", driver {name_driver(gpus.driver)}" if gpus.driver else ""
     text = "; ".join(gpus.names) + (f" ({', '.join(gpus.arches)})" if gpus.arches else "") + driver
     if gpus.fault:
-        return Finding(about="GPU", state="failure", text=f"{text}: {gpus.fault}", hint="see that `nvidia-smi` works")
+        return Finding(about="GPU", state="failure", text=f"{text}: {gpus.fault}", hint=_NVIDIA_SMI)
     return Finding(about="GPU", state="ok", text=text)
 
 

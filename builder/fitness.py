@@ -35,10 +35,10 @@ def judge_cells(cells: Iterable[Cell], gpus: HostGpus, unreachable: str) -> Iter
 def _judge(cell: Cell, gpus: HostGpus, unreachable: str) -> tuple[Fit, str]:
     if cell.cuda is None:
         return "runs", "needs no GPU"
-    if not gpus.names:
-        return "CPU only", "no GPU here"
     if gpus.fault:
         return "CPU only", gpus.fault
+    if not gpus.names:
+        return "CPU only", "no GPU here"
     needed = driver_for(cell.cuda)
     if gpus.driver and needed.minimum and gpus.driver < needed.minimum:
         own, least = name_driver(gpus.driver), name_driver(needed.minimum)

@@ -33,6 +33,11 @@ class Project:
         return self.definition(image).path.with_name(FILE_NAME)
 
 
+def has_project() -> bool:
+    """Return whether the working directory, or a folder above it, has an `images/` folder."""
+    return (_find_root(Path.cwd()) / "images").is_dir()
+
+
 def load_project(folder: Path | None) -> Project:
     """Return the project in a folder; without one, that of the working directory or the nearest folder above it.
 

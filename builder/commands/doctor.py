@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.commands.options import open_project
-from builder.errors import DefinitionError, EngineError
+from builder.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,15 +50,16 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
 
 
 def _list_cells(context: click.Context) -> tuple[Cell, ...]:
-    """Return the cells of the project around here, none where there is no project."""
-    from builder.matrix import expand_cells
+    """Return the cells of the project around here, none where there is no project.
 
-    try:
-        project = open_project(context.obj)
-    except DefinitionError:
-        if context.obj is not None:
-            raise
+    Raises DefinitionError when there is one, and it is malformed.
+    """
+    from builder.matrix import expand_cells
+    from builder.project import has_project
+
+    if context.obj is None and not has_project():
         return ()
+    project = open_project(context.obj)
     return tuple(cell for definition in project.definitions for cell in expand_cells(definition)[0])
 
 
