@@ -39,6 +39,12 @@ def test_any_user_has_a_home_and_a_name(built: Lab, user: list[str]) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("more", [[], ["--tmpfs=/tmp"]])
+def test_container_that_nobody_can_write_to_has_a_home(built: Lab, more: list[str]) -> None:
+    done = run(built, "--read-only", *more, built.ref, "sh", "-c", 'test -d "$HOME"')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_command_keeps_its_exit_status_and_its_words(built: Lab) -> None:
     done = run(built, built.ref, "python", "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "a  b", "$HOME")
     assert (done.returncode, done.stdout) == (7, "['a  b', '$HOME']\n")
