@@ -57,8 +57,8 @@ class Inventory:
 def read_scripts() -> dict[str, bytes]:
     """Return the script that makes an inventory, and what it imports, by file name: to lie in one folder."""
     root = resources.files("builder")
-    shared = root / "checks" / "scripts" / "records.py"
-    return {SCRIPT: (root / "sbom" / "scripts" / SCRIPT).read_bytes(), "records.py": shared.read_bytes()}
+    shared = {name: (root / "checks" / "scripts" / name).read_bytes() for name in ("claims.py", "records.py")}
+    return {SCRIPT: (root / "sbom" / "scripts" / SCRIPT).read_bytes()} | shared
 
 
 def parse_inventory(text: str, environment: Environment) -> Inventory:

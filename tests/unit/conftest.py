@@ -1,22 +1,26 @@
-"""What the unit tests of the solvers share: a wheel index and a conda channel, made in the test and served here."""
+"""What unit tests share: a wheel index and a conda channel, made in the test and served here; scripts of checks."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import builder.checks
 from builder import cli
 from tests.samples import digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+    from types import ModuleType
 
     from tests.conftest import Server
 
@@ -144,3 +148,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def imgbuild(demo: Demo, run: Run) -> Run:
     """Return a function that runs a command on the demo project."""
     return lambda command, *arguments: run("--project", demo.root, command, *arguments)
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[dict[str, ModuleType]]:
+    """The modules of `builder/checks/scripts` by name; they import each other as they do in a container."""
+    folder = Path(builder.checks.__file__).parent / "scripts"
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    sys.path.insert(0, str(folder))
+    yield {name: importlib.import_module(name) for name in names}
+    sys.path.remove(str(folder))
+    for name in names:
+        del sys.modules[name]

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import builder.checks
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
     from types import ModuleType
-
-SCRIPTS = Path(builder.checks.__file__).parent / "scripts"
-NAMES = ("verdict", "records", "leftovers", "packages", "ownership", "torch_build", "diagnosis")
-
-
-@pytest.fixture(scope="module")
-def scripts() -> Iterator[dict[str, ModuleType]]:
-    sys.path.insert(0, str(SCRIPTS))
-    yield {name: importlib.import_module(name) for name in NAMES}
-    sys.path.remove(str(SCRIPTS))
-    for name in NAMES:
-        del sys.modules[name]
 
 
 @pytest.mark.parametrize(

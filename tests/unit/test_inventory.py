@@ -62,8 +62,6 @@ def take(prefix: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch, caps
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # records.py leaves it to the end of the script to close files
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_files_of_both_kinds_of_packages_are_told(
     tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,15 +6,26 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from claims import assign_files, describe_conda, describe_wheel, list_files
 from records import list_owned, list_wheels, read_packages, read_wheel_files
 from verdict import Failed, run_checks
 
 BLOCK = 1 << 20
+LIBRARY = os.path.relpath(os.path.dirname(os.__file__), sys.prefix)
+CODE = (".py", ".pyc", ".so", ".pth")
+NEUTRAL = os.path.join("lib", "neutral", "")
+UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+
+# The kinds of a path in conda's records that are looked at: https://docs.conda.io/projects/conda (PathType).
+FILES = ("hardlink", "pyc_file", "unix_python_entry_point")
+LINKS = ("softlink",)
+LINK = "link"
 
 
 def owners(expected):
-    """No file belongs to a conda package and to a wheel, and no distribution is installed twice."""
-    owned = list_owned(read_packages())
+    """No file belongs to a conda package and to a wheel, no distribution is there twice, and no code is nobody's."""
+    packages = read_packages()
+    owned = list_owned(packages)
     wheels = list_wheels(owned)
     shared = [
         f"{path} ({owned[path]} of conda, {name} {version} of pip)"
@@ -28,27 +39,39 @@ def owners(expected):
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise Failed(f"installed in two versions: {list_some(twice)}")
+    claims = [*map(describe_conda, packages), *(describe_wheel(*wheel) for wheel in wheels)]
+    strays = list(filter(is_code, assign_files(*list_files(sys.prefix), claims)[1]))
+    if strays:
+        raise Failed(f"{len(strays)} modules or programs belong to no package: {list_some(strays)}")
     return f"{len(owned)} files of conda's, {len(wheels)} wheels"
+
+
+def is_code(path):
+    """Return whether a path below the prefix is a program, or a module where Python imports from."""
+    folder = path.partition(os.sep)[0]
+    return folder == "bin" or (path.startswith((LIBRARY + os.sep, NEUTRAL)) and path.endswith(CODE))
 
 
 def files(expected):
     """Every file that a record names is there, with the bytes that the record gives; of several, those of one."""
     packages = read_packages()
+    wheels = list_wheels(list_owned(packages))
+    require_records(wheels)
     named = [
-        (entry["_path"], f"{package['name']} {package['version']} of conda", digest_of(entry))
+        (entry["_path"], f"{package['name']} {package['version']} of conda", describe_entry(entry))
         for package in packages
         for entry in package.get("paths_data", {}).get("paths", ())
-        if entry.get("path_type") in ("hardlink", "pyc_file")
+        if entry.get("path_type") in FILES + LINKS
     ]
     named += [
         (path, f"{name} {version} of pip", decode(digest))
-        for name, version, folder in list_wheels(list_owned(packages))
+        for name, version, folder in wheels
         for path, digest in read_wheel_files(folder)
         if not path.endswith(".pyc")
     ]
     wanted = {}
-    for path, owner, digest in named:
-        wanted.setdefault(path, (owner, set()))[1].add(digest)
+    for path, owner, form in named:
+        wanted.setdefault(path, (owner, set()))[1].add(form)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         faults = sorted(filter(None, pool.map(find_fault, wanted, wanted.values())))
     if faults:
@@ -56,31 +79,64 @@ def files(expected):
     return f"{len(wanted)} files"
 
 
-def digest_of(entry):
-    """Return the sha256 that a file of a conda package has in the prefix, None where that is not recorded."""
-    own = entry.get("sha256_in_prefix")
-    return own or (None if entry.get("prefix_placeholder") else entry.get("sha256"))
+def require_records(wheels):
+    """Raise Failed where a wheel has no RECORD, or one without the hashes that installers write.
+
+    RECORD itself, its signatures, and bytecode have none:
+    https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    """
+    faults = []
+    for name, version, folder in wheels:
+        rows = read_wheel_files(folder)
+        bare = [path for path, digest in rows if not digest and not path.endswith(".pyc")]
+        bare = [path for path in bare if path not in {os.path.join(folder, own) for own in UNHASHED}]
+        if os.path.join(folder, "RECORD") not in {path for path, _ in rows}:
+            faults.append(f"{name} {version} has no list of its files: {folder}/RECORD")
+        elif bare:
+            faults.append(f"{name} {version} lists {len(bare)} files without a hash: {bare[0]}")
+    if faults:
+        raise Failed(list_some(faults))
+
+
+def describe_entry(entry):
+    """Return LINK for a link of a conda package, (algorithm, digest) for a file, None where no digest is recorded."""
+    if entry["path_type"] in LINKS:
+        return LINK
+    own = entry.get("sha256_in_prefix") or (None if entry.get("prefix_placeholder") else entry.get("sha256"))
+    return ("sha256", own) if own else None
 
 
 def decode(digest):
-    """Return a digest of a RECORD as hexadecimal digits."""
-    return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex() if digest else None
+    """Return a hash of a RECORD, `sha256=…`, as (algorithm, hexadecimal digits)."""
+    if not digest:
+        return None
+    algorithm, _, text = digest.partition("=")
+    return algorithm, base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
 
 
 def find_fault(name, wanted):
     """Return what is wrong with one file, None when nothing is. Two conda packages may bring the same path."""
-    owner, digests = wanted
+    owner, forms = wanted
     path = os.path.join(sys.prefix, name)
     if not os.path.lexists(path):
         return f"{name} is missing ({owner})"
-    if None not in digests and os.path.isfile(path) and hash_file(path) not in digests:
-        return f"{name} has changed ({owner})"
-    return None
+    if LINK in forms and os.path.islink(path):
+        return None
+    digests = forms - {LINK}
+    if not digests:
+        return f"{name} is a link no more ({owner})"
+    if not os.path.isfile(path) and not os.path.islink(path):
+        return f"{name} is a file no more ({owner})"
+    if None in digests or any(hash_file(path, digest[0]) == digest[1] for digest in digests):
+        return None
+    return f"{name} has changed ({owner})"
 
 
-def hash_file(path):
-    """Return the sha256 of a file's bytes."""
-    digest = hashlib.sha256()
+def hash_file(path, algorithm):
+    """Return the digest of a file's bytes, empty for what is no file."""
+    digest = hashlib.new(algorithm)
+    if not os.path.isfile(path):
+        return ""
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(BLOCK), b""):
             digest.update(block)

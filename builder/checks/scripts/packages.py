@@ -82,16 +82,31 @@ def imports(expected):
 
 def list_modules(name):
     """Return the top-level modules of a package: of the distribution of that name, or of those in a conda package."""
-    names = {normalize(name)}
+    names, found = {normalize(name)}, set()
     for package in read_packages():
         if package["name"] == name:
             infos = (re.search(r"([^/]+)-[^/-]+\.(dist|egg)-info/", path) for path in package.get("files", ()))
             names |= {normalize(info[1]) for info in infos if info}
-    found = set()
+    owned = list_owned(read_packages())
     for distribution in importlib.metadata.distributions():
         if normalize(distribution.metadata["Name"]) in names:
-            found |= {find_module(str(path)) for path in distribution.files or ()}
+            found |= {find_module(path) for path in list_site_files(distribution, owned)}
     return sorted(filter(None, found))
+
+
+def list_site_files(distribution, owned):
+    """Return the files of a distribution, as paths from the folder that it lies in; of conda's, by conda's record.
+
+    Raises Failed where nothing lists them: without that there is nothing to import, and nothing would fail.
+    """
+    folder = os.path.relpath(str(distribution._path), sys.prefix)
+    if distribution.files is not None:
+        return [str(path) for path in distribution.files]
+    owner = next((package for path, package in owned.items() if (path + os.sep).startswith(folder + os.sep)), None)
+    if owner is None:
+        raise Failed(f"{distribution.metadata['Name']} has no list of its files: {folder}/RECORD")
+    site = os.path.dirname(folder)
+    return [os.path.relpath(path, site) for path, package in owned.items() if package == owner]
 
 
 def find_module(path):

@@ -14,8 +14,11 @@ import sysconfig
 @functools.lru_cache(None)
 def read_packages():
     """Return conda's records of the environment, one mapping for each package."""
-    paths = sorted(glob.glob(os.path.join(sys.prefix, "conda-meta", "*.json")))
-    return [json.load(open(path, encoding="utf-8")) for path in paths]
+    found = []
+    for path in sorted(glob.glob(os.path.join(sys.prefix, "conda-meta", "*.json"))):
+        with open(path, encoding="utf-8") as file:
+            found.append(json.load(file))
+    return found
 
 
 def list_owned(packages):
@@ -34,14 +37,14 @@ def list_wheels(owned):
 
 
 def read_wheel_files(folder):
-    """Return the files of a wheel as (path below the prefix, sha256 in RECORD's spelling or None)."""
+    """Return the files of a wheel as (path below the prefix, hash as RECORD has it, or None), none without RECORD."""
     path = os.path.join(sys.prefix, folder, "RECORD")
     if not os.path.exists(path):
         return []
     with open(path, encoding="utf-8", newline="") as record:
         rows = [row for row in csv.reader(record) if row]
     site = os.path.dirname(folder)
-    return [(os.path.normpath(os.path.join(site, row[0])), row[1].partition("sha256=")[2] or None) for row in rows]
+    return [(os.path.normpath(os.path.join(site, row[0])), row[1] or None) for row in rows]
 
 
 def normalize(name):
