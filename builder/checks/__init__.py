@@ -6,7 +6,6 @@ pass, fail, or skip with the reason. A check that gave no verdict counts as fail
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 _ASKED = ("gpus", "cdi")
 _FOLDER = "/tmp/imgbuild"  # noqa: S108 (inside a container that only this run uses)
+_SHOWN = 300  # characters of a line that is no verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +104,28 @@ def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verd
 
 
 def read_verdicts(out: str) -> dict[str, Verdict]:
-    """Return the verdicts among the lines that a script printed; a package may print lines of its own at start."""
-    found = {}
+    """Return the verdicts among the lines that a script printed; a package may print lines of its own at start.
+
+    What names a check and is no verdict, by a word of its own or no text as detail, is a failure of that check. Of two
+    verdicts on one check the failure counts: nothing that comes later takes it back.
+    """
+    found: dict[str, Verdict] = {}
     for line in out.splitlines():
-        with contextlib.suppress(ValueError, TypeError):
-            verdict = Verdict(**json.loads(line))
+        verdict = _read_verdict(line)
+        if verdict and (verdict.check not in found or found[verdict.check].verdict != "fail"):
             found[verdict.check] = verdict
     return found
+
+
+def _read_verdict(line: str) -> Verdict | None:
+    """Return the verdict in a line, None where the line names no check."""
+    try:
+        match json.loads(line):
+            case {"check": str(check), "verdict": "pass" | "fail" | "skip" as word, "detail": str(detail)}:
+                return Verdict(check=check, verdict=word, detail=detail)
+            case {"check": str(check)}:
+                return Verdict(check=check, verdict="fail", detail=f"no verdict: {line[:_SHOWN]}")
+            case _:
+                return None
+    except (ValueError, RecursionError):
+        return None

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import builder.checks.container
 import builder.checks.suites
@@ -84,6 +86,33 @@ run_checks([good, spared, bad_one, broken])
 def test_lines_that_are_no_verdicts_are_ignored(tmp_path: Path) -> None:
     body = 'sys.stdout.write("welcome")\nrun_checks([lambda expected: "x"])\nprint(1, [], "{", {}, sep="\\n")'
     assert list(run_script(write_script(tmp_path, body), tmp_path)) == ["<lambda>"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"check": "a", "verdict": "passed", "detail": ""},
+        {"check": "a", "verdict": "PASS", "detail": ""},
+        {"check": "a", "verdict": ["pass"], "detail": ""},
+        {"check": "a", "verdict": "pass", "detail": 3},
+        {"check": "a", "verdict": "pass"},
+        {"check": "a", "detail": ""},
+    ],
+)
+def test_verdict_in_other_words_is_a_failure(line: dict[str, object]) -> None:
+    (verdict,) = read_verdicts(json.dumps(line)).values()
+    assert (verdict.check, verdict.verdict) == ("a", "fail")
+    assert verdict.detail.startswith("no verdict: ")
+
+
+WORDS = st.sampled_from(["pass", "fail", "skip", "ok"])
+
+
+@given(words=st.lists(WORDS, min_size=1, max_size=4))
+def test_failure_is_not_taken_back_by_another_line(words: list[str]) -> None:
+    lines = [json.dumps({"check": "a", "verdict": word, "detail": ""}) for word in words]
+    failed = not {"fail", "ok"}.isdisjoint(words)
+    assert (read_verdicts("\n".join(lines))["a"].verdict == "fail") is failed
 
 
 def test_failed_checks_are_named() -> None:

@@ -27,7 +27,7 @@ def run_checks(checks):
             verdict, detail = "fail", str(error)
         except Exception:
             verdict, detail = "fail", traceback.format_exc(limit=-3)
-        line = json.dumps({"check": name, "verdict": verdict, "detail": detail or ""})
+        line = json.dumps({"check": name, "verdict": verdict, "detail": "" if detail is None else str(detail)})
         print(f"\n{line}", flush=True)  # on a line of its own, whatever a package printed before
 
 
