@@ -21,6 +21,7 @@ def describe_cell(job: Job, environment: Environment, prefix: str) -> dict[str, 
     }
     return {
         "prefix": prefix,
+        "command": list(definition.command),
         "pkgs-dir": job.base.pkgs_dir,
         "python": next(package.version for package in environment.conda if package.name == "python"),
         "cuda": str(cell.cuda) if cell.cuda else None,

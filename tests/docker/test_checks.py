@@ -76,6 +76,11 @@ OVERWRITE = (
         ("echo machine a login b password c > /root/.netrc", "", "✗ no-secrets: looks like a secret: /root/.netrc"),
         ("true", "ENV HF_TOKEN=x", "✗ no-secrets: looks like a secret: variable HF_TOKEN"),
         ("chmod u+s /bin/true", "", "✗ no-setuid: 1 setuid or setgid files: /usr/bin/true"),
+        (
+            "mkdir -p /home/user/.local/lib/python3.11/site-packages/six",
+            "",
+            "✗ command: /home/user/.local/lib/python3.11/site-packages has modules",
+        ),
         ("true", "USER 0", "✗ user: the image's default user is root"),
     ],
 )

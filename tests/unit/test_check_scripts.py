@@ -21,6 +21,13 @@ if TYPE_CHECKING:
         ("sm_80 compute_90", "sm_120", True),
         ("sm_86", "sm_80", False),
         ("sm_90a", "sm_90", True),
+        ("sm_90a", "sm_95", False),
+        ("compute_90a", "sm_90", True),
+        ("compute_90a", "sm_100", False),
+        ("sm_100f", "sm_103", True),
+        ("sm_100f", "sm_120", False),
+        ("compute_100f", "sm_120", False),
+        ("compute_90", "sm_90", True),
         ("", "sm_80", False),
     ],
 )
@@ -105,3 +112,32 @@ def test_setuid_files_and_size_are_found(
 )
 def test_modules_are_those_at_the_top(path: str, module: str | None, scripts: dict[str, ModuleType]) -> None:
     assert scripts["packages"].find_module(path) == module
+
+
+@pytest.fixture
+def user_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What the check of the command expects, of an environment that is whole and a user who has a home."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr("site.getusersitepackages", lambda: str(tmp_path / "home" / "site-packages"))
+    return {"prefix": str(tmp_path), "command": ["python"]}
+
+
+def test_command_of_the_image_is_looked_for(user_python: dict[str, object], scripts: dict[str, ModuleType]) -> None:
+    assert scripts["packages"].command(user_python)
+    with pytest.raises(scripts["verdict"].Failed, match="the image's command is not in PATH: jupyter"):
+        scripts["packages"].command(user_python | {"command": ["jupyter", "lab"]})
+
+
+def test_site_of_the_user_is_empty(
+    user_python: dict[str, object], tmp_path: Path, scripts: dict[str, ModuleType]
+) -> None:
+    folder = tmp_path / "home" / "site-packages"
+    folder.mkdir(parents=True)
+    assert scripts["packages"].command(user_python)
+    (folder / "yaml").mkdir()
+    with pytest.raises(scripts["verdict"].Failed, match="home/site-packages has modules that are imported before"):
+        scripts["packages"].command(user_python)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCRIPTS = Path(builder.checks.__file__).parent / "scripts"
 EXPECTED = {"prefix": "/elsewhere", "pkgs-dir": "/nowhere", "python": "3.0.0", "cuda": None, "torch": None}
 EXPECTED |= {
+    "command": ["python"],
     "arches": [],
     "requested": ["six"],
     "constraints": ["six==1"],

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
@@ -31,14 +32,29 @@ def python(expected):
 
 
 def command(expected):
-    """Plain `python` is the environment's own, and no variable makes it import from elsewhere."""
+    """Plain `python` is the environment's own, nothing makes it import from elsewhere, and the image's command exists.
+
+    What the image's user has in a site of their own is imported before the environment's own packages:
+    https://docs.python.org/3/library/site.html#site.USER_SITE
+    """
     found = shutil.which("python")
     if found != os.path.join(expected["prefix"], "bin", "python"):
         raise Failed(f"`python` is {found or 'not in PATH'}, not that of {expected['prefix']}")
     moved = sorted({"PYTHONHOME", "PYTHONPATH"} & os.environ.keys())
     if moved:
         raise Failed("set in the image: " + ", ".join(moved))
+    folder = find_user_site()
+    if folder:
+        raise Failed(f"{folder} has modules that are imported before those of the lock")
+    if expected["command"] and not shutil.which(expected["command"][0]):
+        raise Failed(f"the image's command is not in PATH: {expected['command'][0]}")
     return found
+
+
+def find_user_site():
+    """Return the folder of the image's user that modules are imported from, None where it is not there or empty."""
+    folder = site.getusersitepackages()
+    return folder if os.path.isdir(folder) and os.listdir(folder) else None
 
 
 def user(expected):
@@ -105,8 +121,8 @@ def list_site_files(distribution, owned):
     owner = next((package for path, package in owned.items() if (path + os.sep).startswith(folder + os.sep)), None)
     if owner is None:
         raise Failed(f"{distribution.metadata['Name']} has no list of its files: {folder}/RECORD")
-    site = os.path.dirname(folder)
-    return [os.path.relpath(path, site) for path, package in owned.items() if package == owner]
+    top = os.path.dirname(folder)
+    return [os.path.relpath(path, top) for path, package in owned.items() if package == owner]
 
 
 def find_module(path):
