@@ -57,19 +57,24 @@ def import_torch(expected):
 
 
 def covers(compiled, arch):
-    """Return whether an architecture is served by kernels of its major version, not newer ones, or by older PTX."""
-    wanted = split_arch(arch)
+    """Return whether an architecture is served by kernels of its major version, not newer ones, or by older PTX.
+
+    Of an `a` (sm_90a) only that architecture is served, of an `f` (sm_100f) only its major version, PTX or not:
+    https://docs.nvidia.com/cuda/cuda-compiler-driver-nvcc/ (GPU feature list)
+    """
+    major, minor, _ = split_arch(arch)
     for one in compiled:
-        found = split_arch(one)
-        if found <= wanted and (found[0] == wanted[0] or one.startswith("compute_")):
+        found_major, found_minor, feature = split_arch(one)
+        same = found_major == major and (found_minor == minor if feature == "a" else found_minor <= minor)
+        if same or (not feature and one.startswith("compute_") and found_major < major):
             return True
     return False
 
 
 def split_arch(arch):
-    """Return (major, minor) of `sm_86` or `compute_90`."""
-    digits = re.search(r"_(\d+)", arch)[1]
-    return int(digits[:-1]), int(digits[-1])
+    """Return (major, minor, feature) of `sm_86`, `compute_90` or `sm_90a`."""
+    digits, feature = re.search(r"_(\d+)([a-z]?)", arch).groups()
+    return int(digits[:-1]), int(digits[-1]), feature
 
 
 if __name__ == "__main__":
