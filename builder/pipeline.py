@@ -212,7 +212,7 @@ def _check(
     job = locked.job
     progress.event(job.cell.id, Phase(text="checking the image"))
     try:
-        expected = describe_cell(job, locked.environment, PREFIX)
+        expected = describe_cell(job, locked.environment, PREFIX, engine.read_labels(image_id))
         verdicts = run_checks(image_id, job.definition, expected, gpu=gpu, cancelled=cancelled)
         require_pass(verdicts, job.cell.id)
     except CheckError:

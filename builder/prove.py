@@ -79,9 +79,9 @@ def _prove(
     image_id = engine.find_image(ref)
     if image_id is None:
         raise CheckError(f"{ref} is not on this engine", hint="run `imgbuild build` for it first.")
-    if engine.read_labels(image_id).get(f"{LABEL}.packages") != digest_packages(environment):
+    labels = engine.read_labels(image_id)
+    if labels.get(f"{LABEL}.packages") != digest_packages(environment):
         raise CheckError(f"{ref} was built from another lock", hint="run `imgbuild build` for it again.")
-    verdicts = run_checks(
-        image_id, job.definition, describe_cell(job, environment, PREFIX), gpu=gpu, cancelled=cancelled
-    )
+    expected = describe_cell(job, environment, PREFIX, labels)
+    verdicts = run_checks(image_id, job.definition, expected, gpu=gpu, cancelled=cancelled)
     return Proof(cell=job.cell.id, ref=ref, verdicts=verdicts, seconds=time.monotonic() - began)

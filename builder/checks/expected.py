@@ -8,12 +8,14 @@ from builder.definition_packages import name_conda, name_pip
 from builder.pins import list_pins
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder.inputs import Job
     from builder.lock import Environment
 
 
-def describe_cell(job: Job, environment: Environment, prefix: str) -> dict[str, Any]:
-    """Return what the scripts read of a cell, as JSON values."""
+def describe_cell(job: Job, environment: Environment, prefix: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the scripts read of a cell, as JSON values; `labels` are those of its image."""
     cell, definition = job.cell, job.definition
     requested = {
         *map(name_conda, definition.conda),
@@ -21,6 +23,7 @@ def describe_cell(job: Job, environment: Environment, prefix: str) -> dict[str, 
     }
     return {
         "prefix": prefix,
+        "labels": dict(labels),
         "command": list(definition.command),
         "pkgs-dir": job.base.pkgs_dir,
         "python": next(package.version for package in environment.conda if package.name == "python"),

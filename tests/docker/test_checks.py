@@ -74,6 +74,12 @@ OVERWRITE = (
         ("true", "ENV PIP_CONSTRAINT=", "✗ constraint: PIP_CONSTRAINT names no file"),
         ("true > /etc/imgbuild/constraints.txt", "", "✗ constraint: missing: "),
         ("echo machine a login b password c > /root/.netrc", "", "✗ no-secrets: looks like a secret: /root/.netrc"),
+        (
+            "mkdir /app && echo DATABASE_URL=postgres://u:pw@db.example/x > /app/.env",
+            f"LABEL build.note=ghp_{'a' * 36}",
+            "✗ no-secrets: looks like a secret: /app/.env, label build.note",
+        ),
+        ("echo > /var/cache/apt/pkgcache.bin", "", "✗ no-caches: 1 files left: /var/cache/apt/pkgcache.bin"),
         ("true", "ENV HF_TOKEN=x", "✗ no-secrets: looks like a secret: variable HF_TOKEN"),
         ("chmod u+s /bin/true", "", "✗ no-setuid: 1 setuid or setgid files: /usr/bin/true"),
         (

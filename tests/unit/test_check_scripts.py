@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +63,15 @@ def test_driver_that_does_not_start_is_explained(
         ("pip.conf", "[global]\nindex-url = https://user:hunter2@pypi.example/simple"),
         (".docker/config.json", "{}"),
         ("x", "hf_" + "a" * 34),
+        (".env", "OPENAI_API_KEY=sk-" + "a1" * 20),
+        (".env", "KEY=sk-ant-api03-" + "a1" * 20),
+        (".env", "DATABASE_URL=postgres://u:pw@db.example/x"),
+        (".condarc", "channels: [https://conda.example/t/tk-1234-abcd/private]"),
+        (".npmrc", "//npm.example/:_authToken=npm_" + "a1" * 18),
+        (".npmrc", "//npm.example/:_authToken=0123abcd-89"),
+        (".gitconfig", "url = https://0123456789abcdef0123@git.example/a/b"),
+        (".kube/config", "apiVersion: v1"),
+        (".pgpass", "db.example:5432:*:u:pw"),
     ],
 )
 def test_logins_are_secrets(name: str, text: str, tmp_path: Path, scripts: dict[str, ModuleType]) -> None:
@@ -72,7 +83,14 @@ def test_logins_are_secrets(name: str, text: str, tmp_path: Path, scripts: dict[
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("pip.conf", "index-url = https://pypi.example/simple"), ("x", "git@example.org:a/b"), (".netrc", "")],
+    [
+        ("pip.conf", "index-url = https://pypi.example/simple"),
+        ("x", "git@example.org:a/b"),
+        (".netrc", ""),
+        ("x", "https://forum.example/t/how-to-install/ and ssh://git@git.example/a"),
+        (".npmrc", "//npm.example/:_authToken=${NPM_TOKEN}"),
+        ("x", "task-management-of-everything risk-assessment sk-container"),
+    ],
 )
 def test_addresses_without_a_login_are_none(
     name: str, text: str, tmp_path: Path, scripts: dict[str, ModuleType]
@@ -141,3 +159,93 @@ def test_site_of_the_user_is_empty(
     (folder / "yaml").mkdir()
     with pytest.raises(scripts["verdict"].Failed, match="home/site-packages has modules that are imported before"):
         scripts["packages"].command(user_python)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("HF_TOKEN", "x", True),
+        ("WANDB_KEY", "x", True),
+        ("DATABASE_URL", "postgres://u:pw@db.example/x", True),
+        ("build.note", "ghp_" + "a" * 36, True),
+        ("HF_TOKEN", "", False),
+        ("TOKENIZERS_PARALLELISM", "false", False),
+        ("GPG_KEY", "A035C8C1", False),
+        ("PATH", "/opt/env/bin:/usr/bin", False),
+        ("org.opencontainers.image.source", "https://git.example/a/b", False),
+    ],
+)
+def test_variables_and_labels_are_logins_by_name_or_value(
+    name: str, value: str, *, found: bool, scripts: dict[str, ModuleType]
+) -> None:
+    assert scripts["leftovers"].logs_in(name, value) is found
+
+
+@pytest.fixture
+def image(tmp_path: Path, scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of an image, with what the checks were told beside it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    leftovers = scripts["leftovers"]
+    leftovers.walk_image.cache_clear()
+    monkeypatch.setattr(leftovers, "ROOT", str(root))
+    monkeypatch.setattr(leftovers, "EMPTY", [str(root / "var/cache/apt")])
+    monkeypatch.setattr(leftovers, "SCRATCH", (f"{root}/tmp/",))
+    monkeypatch.setattr(leftovers.os, "environ", {})
+    monkeypatch.setattr("sys.argv", ["leftovers.py", str(tmp_path / "told" / "expected.json")])
+    return root
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def tell(image: Path) -> dict[str, object]:
+    """Return what the checks are told now: what is written after this is younger."""
+    write(image.parent / "told" / "expected.json", "")
+    return {"prefix": str(image / "opt/env"), "pkgs-dir": str(image / "opt/conda/pkgs"), "labels": {}}
+
+
+LOGIN = "https://user:hunter2@index.example/simple"
+
+
+@pytest.mark.parametrize("path", ["app/.env", "opt/env/pip.conf", "usr/local/etc/x", "opt/env/conda-meta/x-1-0.json"])
+def test_login_is_found_wherever_no_package_put_it(path: str, image: Path, scripts: dict[str, ModuleType]) -> None:
+    write(image / path, json.dumps({"url": LOGIN, "files": []}))
+    with pytest.raises(scripts["verdict"].Failed, match=f"looks like a secret: .*{path};"):
+        scripts["leftovers"].no_secrets(tell(image))
+
+
+def test_examples_in_what_packages_brought_are_no_logins(image: Path, scripts: dict[str, ModuleType]) -> None:
+    site = "opt/env/lib/python3.11/site-packages"
+    for path in ("usr/share/doc/x", "var/lib/dpkg/info/x.templates", "opt/env/etc/of-conda", f"{site}/tool.py"):
+        write(image / path, LOGIN)
+    write(image / "opt/env/conda-meta/x-1-0.json", json.dumps({"files": ["etc/of-conda"]}))
+    write(image / site / "tool-1.dist-info/METADATA", LOGIN)
+    write(
+        image / site / "tool-1.dist-info/RECORD", "tool.py,,\ntool-1.dist-info/METADATA,,\ntool-1.dist-info/RECORD,,\n"
+    )
+    assert scripts["leftovers"].no_secrets(tell(image)) == "none found"
+
+
+def test_label_that_logs_in_is_named(image: Path, scripts: dict[str, ModuleType]) -> None:
+    expected = tell(image) | {"labels": {"build.note": LOGIN}}
+    with pytest.raises(scripts["verdict"].Failed, match=r"looks like a secret: label build\.note;"):
+        scripts["leftovers"].no_secrets(expected)
+
+
+@pytest.mark.parametrize(
+    "path", ["var/cache/apt/pkgcache.bin", "opt/env/pkgs/x.conda", "opt/conda/pkgs/x.conda", "tmp/pip-unpack-1/x.whl"]
+)
+def test_what_was_downloaded_is_found(path: str, image: Path, scripts: dict[str, ModuleType]) -> None:
+    write(image / path, "x")
+    with pytest.raises(scripts["verdict"].Failed, match=f"1 files left: .*{path}"):
+        scripts["leftovers"].no_caches(tell(image))
+
+
+def test_what_the_checks_before_wrote_is_not_left_in_the_image(image: Path, scripts: dict[str, ModuleType]) -> None:
+    expected = tell(image)
+    time.sleep(0.05)  # a file system cannot tell times apart that are a clock tick apart
+    write(image / "tmp/tmpabc/x", "x")
+    assert scripts["leftovers"].no_caches(expected) == "nothing left"

@@ -1,9 +1,12 @@
 """In the image, as root so that nothing is hidden: no cache, secret or setuid file is left, and it is not too big."""
 
+import csv
 import functools
+import json
 import os
 import re
 import stat
+import sys
 
 from verdict import Failed, run_checks
 
@@ -12,7 +15,15 @@ EMPTY = [
     "/root/.conda",
     "/root/.mamba",
     "/home/user/.cache",
-    "/var/cache/apt/archives",
+    "/root/.python_history",
+    "/root/.bash_history",
+    "/root/micromamba/pkgs",
+    "/home/user/.conda",
+    "/home/user/.mamba",
+    "/home/user/.python_history",
+    "/home/user/.bash_history",
+    "/home/user/micromamba/pkgs",
+    "/var/cache/apt",
     "/var/lib/apt/lists",
     "/var/log/apt",
     "/run/secrets",
@@ -23,23 +34,34 @@ EMPTY = [
 # Empty of packages: lock files, and the lists of addresses that conda's base images carry themselves.
 BOOKKEEPING = ("lock", ".lock", "urls", "urls.txt")
 
+# What pip, uv and Python's tempfile call the folders that they unpack into.
+SCRATCH = ("/tmp/", "/var/tmp/")
+SCRATCH_NAMES = ("pip-", "uv-", ".tmp", "tmp")
 
-# Where logins are kept.
-HOMES = ["/root", "/home", "/etc", "/tmp", "/var/tmp", "/srv", "/workspace", "/opt/env/etc", "/opt/env/conda-meta"]
 SMALL = 1 << 20
 ROOT = "/"
 
+# What Debian's packages bring and configure, whose texts show logins as examples.
+OF_DEBIAN = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "var/lib/dpkg", "var/cache/debconf")
+NOT_OF_DEBIAN = ("usr/local",)
+
 # The names under which tools keep what logs them in.
 SECRET_FILES = {".netrc", "_netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa", ".htpasswd"}
-SECRET_FILES |= {"kaggle.json", ".vault-token", "credentials.json", "service-account.json"}
+SECRET_FILES |= {"kaggle.json", ".vault-token", "credentials.json", "service-account.json", ".pgpass"}
 SECRET_PATHS = (".docker/config.json", ".aws/credentials", ".cache/huggingface/token", "gcloud/credentials.db")
+SECRET_PATHS += (".kube/config",)
 
-# Private keys, logins in addresses, and the tokens of services that mark theirs.
+# Private keys, logins and tokens in addresses (conda's after /t/), npm's logins, tokens of services that mark theirs.
 SECRET_TEXT = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z]://[^/\s:@'\"<>$]+:[^/\s@'\"<>$]+@[\w.-]+"
+    rb"|://(?=[\w-]*\d)[\w-]{16,}@[\w.-]+|://[^/\s\"'<>]+/t/(?=[\w-]*\d)[\w-]{8,}/"
+    rb"|:_(?:authToken|auth|password)\s*=\s*[\w+/-]{8}"
     rb"|\b(?:ghp_|gho_|github_pat_|glpat-|hf_|xox[bp]-|AKIA|pypi-)[A-Za-z0-9_-]{16,}"
+    rb"|\b(?:npm_|sk-(?:[a-z0-9]+-){0,2})[A-Za-z0-9_]{20,}"
 )
-SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL")
+
+# Not TOKENIZERS_PARALLELISM, nor GPG_KEY, which in Docker's python says whose public key signs a release.
+SECRET_VARIABLE = re.compile(r"TOKEN(?!IZER)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL|(?<!GPG)_KEY$")
 
 
 def list_files(folder):
@@ -52,11 +74,22 @@ def list_files(folder):
 
 def no_caches(expected):
     """The places where conda, pip and apt keep what they download hold no file of this image's making."""
-    found = [path for folder in EMPTY + [expected["pkgs-dir"]] for path in list_files(folder)]
-    left = [path for path in found if os.path.basename(path) not in BOOKKEEPING and os.lstat(path).st_size]
+    folders = EMPTY + [expected["pkgs-dir"], os.path.join(expected["prefix"], "pkgs")]
+    found = [path for folder in folders for path in list_files(folder)]
+    found += [path for top in SCRATCH for path in list_files(top) if path[len(top) :].startswith(SCRATCH_NAMES)]
+    left = [path for path in found if os.path.basename(path) not in BOOKKEEPING and is_left(path)]
     if left:
         raise Failed(f"{len(left)} files left: " + ", ".join(sorted(left)[:5]))
     return "nothing left"
+
+
+def is_left(path):
+    """Return whether a file has content, and was in the image: what the checks before this one wrote is younger.
+
+    By the time of the file's status, which nobody can set, against that of what the checks were told.
+    """
+    status = os.lstat(path)
+    return status.st_size > 0 and status.st_ctime_ns <= os.lstat(sys.argv[1]).st_ctime_ns
 
 
 def no_settings(expected):
@@ -70,22 +103,59 @@ def no_settings(expected):
 
 
 def no_secrets(expected):
-    """No file or variable of the image looks like what logs somebody in."""
-    found = [
-        f"variable {name}" for name, value in os.environ.items() if SECRET_VARIABLE.search(name.upper()) and value
-    ]
-    for folder in HOMES:
-        found += [path for path in list_files(folder) if is_secret(path)]
+    """No file, variable or label of the image looks like what logs somebody in; what packages brought is not read."""
+    settings = [("variable", os.environ), ("label", expected["labels"])]
+    found = [f"{kind} {name}" for kind, named in settings for name, value in named.items() if logs_in(name, value)]
+    found += [path for path in list_own_files() if is_secret(path)]
     if found:
         raise Failed(f"looks like a secret: {', '.join(sorted(found)[:5])}; mount it with docker run instead")
     return "none found"
+
+
+def logs_in(name, value):
+    """Return whether a variable or label has the name or the text of a login."""
+    return bool(value) and bool(SECRET_VARIABLE.search(name.upper()) or SECRET_TEXT.search(value.encode()))
+
+
+def list_own_files():
+    """Return the files of the image that no record of a package names, by conda, an installer of wheels, or Debian."""
+    paths = [path for path, status in walk_image(ROOT) if stat.S_ISREG(status.st_mode)]
+    owned = set().union(*map(read_record, paths))
+    told = os.path.join(os.path.dirname(sys.argv[1]), "")
+    debian = tuple(os.path.join(ROOT, folder, "") for folder in OF_DEBIAN)
+    not_debian = tuple(os.path.join(ROOT, folder, "") for folder in NOT_OF_DEBIAN)
+    return [
+        path
+        for path in paths
+        if path not in owned
+        and not path.endswith(".pyc")
+        and not path.startswith(told)
+        and (path.startswith(not_debian) or not path.startswith(debian))
+    ]
+
+
+def read_record(path):
+    """Return the files that a record of a package names, where the path is one."""
+    folder, name = os.path.split(path)
+    if os.path.basename(folder) == "conda-meta" and name.endswith(".json"):
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        prefix = os.path.dirname(folder)
+        return {os.path.normpath(os.path.join(prefix, own)) for own in record.get("files", ())}
+    if folder.endswith(".dist-info") and name == "RECORD":
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [row[0] for row in csv.reader(file) if row]
+        return {os.path.normpath(os.path.join(os.path.dirname(folder), own)) for own in rows} - {
+            os.path.join(folder, "direct_url.json")  # an installer wrote where it came from
+        }
+    return set()
 
 
 def is_secret(path):
     """Return whether a file has the name or the text of a login."""
     if os.path.basename(path) in SECRET_FILES or path.endswith(SECRET_PATHS):
         return os.path.getsize(path) > 0
-    if os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > SMALL:
+    if os.path.getsize(path) > SMALL:
         return False
     with open(path, "rb") as stream:
         return SECRET_TEXT.search(stream.read()) is not None
