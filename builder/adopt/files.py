@@ -89,6 +89,8 @@ def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, .
     option, value = words[0], " ".join(words[1:]) or words[0][2:]
     if option in _INDEXES:
         wishes.add_index(value, place)
+    elif option in {"-r", "--requirement"} and "://" in value:
+        wishes.leave(place, text, "it lies on a server: download it, and name the file")
     elif option in {"-r", "--requirement"} and parents:
         _read_requirements(place.path.parent / value, wishes, parents)
     elif option in {"-e", "--editable"}:

@@ -10,6 +10,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from builder.adopt.redaction import redact
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -44,8 +46,8 @@ class Wishes:
     left: list[tuple[Place, str, str]] = field(default_factory=list)
 
     def leave(self, place: Place, text: str, why: str) -> None:
-        """Note what is left out."""
-        self.left.append((place, text, why))
+        """Note what is left out, without the credentials in it: what is noted is shown."""
+        self.left.append((place, redact(text), why))
 
     def add_conda(self, spec: str, place: Place) -> None:
         """Take a conda spec: `numpy`, `numpy=1.26`, `pytorch::pytorch=2.1`, `python >=3.10,<3.13`."""
@@ -114,7 +116,7 @@ class Wishes:
             self.cuda = found[3] or f"{found[1]}.{found[2]}"
         else:
             where = "an index is a matter of the machine: name it in a --sources file"
-            self.leave(place, re.sub(r"//[^/@]*@", "//…@", url), where)
+            self.leave(place, url, where)
 
     def _ask_torch(self, version: str | None, place: Place, text: str) -> None:
         self.has_torch = True

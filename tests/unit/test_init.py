@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from builder.adopt.files import read_wishes
+from builder.adopt.redaction import redact
 from builder.definition import load_definition
 from builder.export import export_environment
 from tests.samples import make_conda, make_environment, make_wheel
@@ -111,6 +112,35 @@ def test_requirements_txt(tmp_path: Path) -> None:
     assert "hunter2" not in said
     assert "requirements.txt:5: left out: nvidia-cudnn-cu11" in said
     assert "requirements.txt:10: left out" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "git+https://user:s3cr3t@example.org/a.git",
+        "pkg @ https://user:s3cr3t@example.org/pkg.whl",
+        "pkg @ https://example.org/pkg.whl?token=s3cr3t",
+        "-e git+https://oauth2:s3cr3t@example.org/a.git#egg=a",
+        "-c https://user:s3cr3t@example.org/c.txt",
+        "-r https://user:s3cr3t@example.org/r.txt",
+        "--proxy=user:s3cr3t@proxy.example:3128",
+        "--index-url https://user:s3cr3t/@index.example/simple",
+        "-f https://s3cr3t@index.example/?x=s3cr3t",
+        "-f https://index.example/t/s3cr3t",
+        "-e git+https://example.org/a.git#egg=a&token=s3cr3t",
+    ],
+)
+def test_credentials_of_what_is_left_out_are_not_shown(line: str, tmp_path: Path) -> None:
+    _, said = init(tmp_path, "requirements.txt", f"requests\n{line}\n")
+    assert "requirements.txt:2: left out: " in said
+    assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize(
+    "text", ["numpy>=1.2", "git+https://example.org/a.git@main#egg=a&subdirectory=b", "https://index.example:8080/a@1"]
+)
+def test_what_holds_no_credentials_is_shown_as_it_is(text: str) -> None:
+    assert redact(text) == text
 
 
 def test_pixi_toml(tmp_path: Path) -> None:
