@@ -37,9 +37,16 @@ def export_explicit(environment: Environment, index: str) -> str:
     return "\n".join(_list_explicit(environment, index)) + "\n"
 
 
-def export_pixi_lock(environment: Environment, _index: str) -> str:
-    """Return a pixi.lock, version 6, with the environment as its `default`."""
-    return dump_lock(Lock(environments=(replace(environment, name="default"),)))
+def export_pixi_lock(environment: Environment, index: str) -> str:
+    """Return a pixi.lock, version 6, with the environment as its `default`.
+
+    An environment with wheels names the indexes that they are of: pixi solves a lock again whose wheels have none
+    (prefix-dev/pixi, lock_file/satisfiability). Raises SolveError where pip does not tell its own.
+    """
+    from builder.pipindex import find_default_index
+
+    indexes = [find_default_index(), *([index] if index else [])] if environment.pip else []
+    return dump_lock(Lock(environments=(replace(environment, name="default"),)), indexes=indexes)
 
 
 def _list_explicit(environment: Environment, index: str) -> Iterator[str]:

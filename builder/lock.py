@@ -21,7 +21,7 @@ from builder.errors import LockError
 from builder.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 VERSION = 6
@@ -158,11 +158,13 @@ def write_lock(lock: Lock, path: Path) -> None:
         raise LockError(f"cannot be written: {error.strerror}", path=path) from error
 
 
-def dump_lock(lock: Lock) -> str:
-    """Return the YAML text of a lock."""
+def dump_lock(lock: Lock, *, indexes: Sequence[str] = ()) -> str:
+    """Return the YAML text of a lock; pip `indexes` go into each of its environments, for who needs to be told."""
     environments = {environment.name: _environment_node(environment) for environment in lock.environments}
     if lock.environments:
         environments = {"default": _environment_node(lock.environments[0], inputs=False), **environments}
+    if indexes:
+        environments = {name: node | {"indexes": list(indexes)} for name, node in environments.items()}
     wheels: dict[str, PipPackage] = {}
     for package in (package for environment in lock.environments for package in environment.pip):
         known = wheels.get(package.url, package)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from builder.channels import PYPI_FILE
@@ -42,13 +42,22 @@ def _is_mirror_of_pypi(url: str, sources: Sources) -> bool:
     return index is not None and urlsplit(index).hostname == urlsplit(url).hostname
 
 
+def find_default_index() -> str:
+    """Return the address of the index that pip asks when nobody names one. Raises SolveError."""
+    return str(_ask_pip().simple_url)
+
+
 def _pypi_files_host() -> str:
+    return str(_ask_pip().file_storage_domain)
+
+
+def _ask_pip() -> Any:
     # pip is the client that knows; its name is private, so a pip without it is said clearly.
     try:
         from pip._internal.models.index import PyPI
     except ImportError as error:
         raise SolveError("pip does not tell where PyPI's files are", hint="install pip beside imgbuild.") from error
-    return str(PyPI.file_storage_domain)
+    return PyPI
 
 
 def fetch_size(url: str, sources: Sources) -> int | None:

@@ -9,6 +9,8 @@ import yaml
 from rattler.explicit_environment.environment import ExplicitEnvironmentSpec
 
 from builder.export import export_environment, export_explicit, export_pixi_lock
+from builder.foreign import read_foreign_lock
+from builder.pipindex import find_default_index
 from tests.samples import make_conda, make_environment, make_wheel
 
 if TYPE_CHECKING:
@@ -50,3 +52,18 @@ def test_pixi_lock_is_read_by_rattler(tmp_path: Path) -> None:
     assert environment is not None
     found = environment.packages(next(iter(environment.platforms())))
     assert sorted(package.name for package in found or ()) == ["numpy", "torch", "tqdm", "tzdata"]
+
+
+def test_pixi_lock_names_the_indexes_of_its_wheels() -> None:
+    (environment,) = yaml.safe_load(export_pixi_lock(CELL, INDEX))["environments"].values()
+    assert environment["indexes"] == [find_default_index(), INDEX]
+    (plain,) = yaml.safe_load(export_pixi_lock(make_environment(conda=CELL.conda), ""))["environments"].values()
+    assert "indexes" not in plain
+
+
+def test_pixi_lock_comes_back_with_its_packages(tmp_path: Path) -> None:
+    path = tmp_path / "pixi.lock"
+    path.write_text(export_pixi_lock(CELL, INDEX))
+    (found,) = read_foreign_lock(path)
+    assert [it.url for it in (*found.conda, *found.pip)] == [it.url for it in (*CELL.conda, *CELL.pip)]
+    assert [it.sha256 for it in (*found.conda, *found.pip)] == [it.sha256 for it in (*CELL.conda, *CELL.pip)]
