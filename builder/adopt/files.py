@@ -1,17 +1,16 @@
-"""Read what people have: environment.yml, requirements.txt, pixi.toml."""
+"""Read what people have: environment.yml, requirements.txt, and what `pixi_toml` reads."""
 
 from __future__ import annotations
 
 import shlex
-import tomllib
 from typing import TYPE_CHECKING, Any
 
+from builder.adopt.pixi_toml import read_toml
 from builder.adopt.wishes import Place, Wishes
 from builder.definition_yaml import Document, Unquoted, read_document
 from builder.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 _HINT = "give an environment.yml, a requirements.txt or a pixi.toml."
@@ -19,17 +18,23 @@ _INDEXES = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f")
 
 
 def read_wishes(path: Path) -> Wishes:
-    """Return what a file asks for; its name tells of which tool it is. Raises DefinitionError, with the line."""
+    """Return what a file asks for; its name tells of which tool it is.
+
+    Raises DefinitionError, with the line, for what cannot be read and for a file that asks for nothing.
+    """
     wishes = Wishes()
     match path.suffix:
         case ".yml" | ".yaml":
             _read_environment(read_document(path), wishes)
         case ".toml":
-            _read_pixi(path, wishes)
+            read_toml(path, wishes)
         case ".txt" | ".in":
             _read_requirements(path, wishes, ())
         case _:
             raise DefinitionError(f"{path.name} is of no tool that is known here", path=path, hint=_HINT)
+    if wishes.is_empty:
+        hint = "list packages in it, or give another: an environment.yml, a requirements.txt or a pixi.toml."
+        raise DefinitionError("asks for no package and no Python", path=path, hint=hint)
     return wishes
 
 
@@ -40,7 +45,8 @@ def _read_environment(document: Document, wishes: Wishes) -> None:
     for key, value in document.data.items():
         match key, value:
             case "channels", list():
-                wishes.channels += [text for text in map(_to_text, value) if text != "nodefaults"]
+                for number, item in enumerate(value):
+                    wishes.add_channel(_to_text(item), place(key, number))
             case "dependencies", list():
                 for number, item in enumerate(value):
                     if isinstance(item, dict):
@@ -63,7 +69,7 @@ def _to_text(value: Any) -> str:
 
 def _read_requirements(path: Path, wishes: Wishes, parents: tuple[Path, ...]) -> None:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DefinitionError(f"cannot be read: {error}", path=path, hint="see -r lines, and the file.") from error
     if path.resolve() in parents:
@@ -97,51 +103,3 @@ def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, .
         wishes.leave(place, text, "code under work is mounted with docker run, or installed by an image FROM this one")
     else:
         wishes.leave(place, text, "a definition has no place for it")
-
-
-def _read_pixi(path: Path, wishes: Wishes) -> None:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DefinitionError(f"is no TOML: {error}", path=path, hint="correct the file.") from error
-    if path.name == "pyproject.toml":
-        data = data.get("tool", {}).get("pixi", {})
-    place = Place(path=path, line=1)
-    head = data.get("workspace") or data.get("project") or {}
-    wishes.channels += [it["channel"] if isinstance(it, dict) else str(it) for it in head.get("channels", ())]
-    linux = data.get("target", {}).get("linux-64", {})
-    for name, value in (data.get("dependencies", {}) | linux.get("dependencies", {})).items():
-        spec, channel = _read_pixi_spec(value)
-        wishes.add_conda(f"{channel}{name} {spec}".strip(), place)
-    for name, value in (data.get("pypi-dependencies", {}) | linux.get("pypi-dependencies", {})).items():
-        _add_pixi_wheel(name, value, place, wishes)
-    wishes.env |= {name: str(value) for name, value in data.get("activation", {}).get("env", {}).items()}
-    if cuda := data.get("system-requirements", {}).get("cuda"):
-        wishes.cuda = wishes.cuda or str(cuda)
-    for feature in data.get("feature", {}):
-        wishes.leave(place, f"feature {feature}", "make an image of its own for it, which extends this one")
-    for task in data.get("tasks", {}):
-        wishes.leave(place, f"task {task}", "a definition has no place for it")
-
-
-def _read_pixi_spec(value: Any) -> tuple[str, str]:
-    """Return the version spec and the channel prefix of a dependency."""
-    if isinstance(value, dict):
-        channel = f"{value['channel']}::" if "channel" in value else ""
-        return _clean_star(str(value.get("version", ""))), channel
-    return _clean_star(str(value)), ""
-
-
-def _add_pixi_wheel(name: str, value: Any, place: Place, wishes: Wishes) -> None:
-    node: Mapping[str, Any] = value if isinstance(value, dict) else {"version": value}
-    if node.keys() & {"path", "git", "url"}:
-        wishes.leave(place, name, "a lock holds wheels of an index only: publish it as a wheel, or install it later")
-        return
-    if "index" in node:
-        wishes.add_index(str(node["index"]), place)
-    extras = f"[{','.join(node['extras'])}]" if node.get("extras") else ""
-    wishes.add_pip(f"{name}{extras}{_clean_star(str(node.get('version', '')))}", place)
-
-
-def _clean_star(spec: str) -> str:
-    return "" if spec == "*" else spec

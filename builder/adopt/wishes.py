@@ -11,6 +11,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from builder.adopt.redaction import redact
+from builder.definition_packages import needs_anaconda_terms, read_channel
+from builder.definition_values import BadValueError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,7 @@ LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine"
 _TORCH = {"torch", "pytorch"}
 _TRIO = {"torchvision", "torchaudio"}
 _CUDA = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
+_TERMS = "it is under Anaconda's Terms of Service: who accepts them adds it, and  accept-anaconda-terms: true"
 _SPEC = re.compile(r"(?:(?P<channel>[^\s:]+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
 _VARIANT = re.compile(r"cu(\d+)(\d)$")
 
@@ -45,9 +48,28 @@ class Wishes:
     cuda: str | None = None
     left: list[tuple[Place, str, str]] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was found in the file, not even what is left out."""
+        return not (self.conda or self.pip or self.python or self.has_torch or self.cuda or self.env or self.left)
+
     def leave(self, place: Place, text: str, why: str) -> None:
         """Note what is left out, without the credentials in it: what is noted is shown."""
         self.left.append((place, redact(text), why))
+
+    def add_channel(self, channel: str, place: Place) -> None:
+        """Take a conda channel: a name or a URL. `nodefaults` says what a definition does anyway."""
+        if channel == "nodefaults":
+            return
+        try:
+            read_channel(channel)
+        except BadValueError as error:
+            self.leave(place, f"channel {channel}", f"{error.message}: {error.hint}")
+            return
+        if needs_anaconda_terms(channel):
+            self.leave(place, f"channel {channel}", _TERMS)
+        else:
+            self.channels.append(channel)
 
     def add_conda(self, spec: str, place: Place) -> None:
         """Take a conda spec: `numpy`, `numpy=1.26`, `pytorch::pytorch=2.1`, `python >=3.10,<3.13`."""

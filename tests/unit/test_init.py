@@ -152,6 +152,48 @@ def test_pixi_toml(tmp_path: Path) -> None:
     assert "left out: feature test" in said
 
 
+def test_pyproject_of_any_tool_gives_its_dependencies(tmp_path: Path) -> None:
+    text = """[project]
+requires-python = "==3.12.*"
+dependencies = ["numpy", "torch==2.6.0"]
+[project.optional-dependencies]
+docs = ["sphinx"]
+"""
+    found, said = init(tmp_path, "pyproject.toml", text)
+    assert [str(it) for it in found.python] == ["3.12"]
+    assert str(found.torch.version) == "2.6.0"
+    assert found.pip == ("numpy",)
+    assert "left out: optional dependencies docs" in said
+
+
+def test_pixi_targets_that_hold_on_linux_are_taken_and_unknown_tables_named(tmp_path: Path) -> None:
+    text = """[target.unix.dependencies]
+numpy = ">=1.20"
+[target.linux.dependencies]
+scipy = {version = "1.14.*", build = "*openblas*"}
+[target.win-64.dependencies]
+pywin32 = "*"
+[pypi-options]
+no-build = true
+"""
+    found, said = init(tmp_path, "pixi.toml", text)
+    assert found.conda == ("numpy >=1.20", "scipy=1.14.*=*openblas*")
+    assert "left out: [pypi-options]" in said
+
+
+def test_anacondas_channels_are_left_to_who_accepts_their_terms(tmp_path: Path) -> None:
+    text = "channels: [defaults, conda-forge, https://user:s3cr3t@conda.example/c]\ndependencies: [numpy]\n"
+    found, said = init(tmp_path, "environment.yml", text)
+    assert found.channels == ("conda-forge",)
+    assert "environment.yml:1: left out: channel defaults: it is under Anaconda's Terms" in said
+    assert "credentials" in said
+    assert "s3cr3t" not in said
+
+
+def test_byte_order_mark_hides_no_line(tmp_path: Path) -> None:
+    assert init(tmp_path, "requirements.txt", "\ufeffrequests\ntqdm\n")[0].pip == ("requests", "tqdm")
+
+
 def test_plain_list_gets_a_python_and_no_torch(tmp_path: Path) -> None:
     found, said = init(tmp_path, "requirements.txt", "requests\n")
     assert found.cuda == (None,)
@@ -177,6 +219,14 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
         ("Pipfile", "", "is of no tool"),
         ("requirements.txt", "-r absent.txt\n", "absent.txt: cannot be read"),
         ("requirements.txt", "-r requirements.txt\n", "include themselves"),
+        ("requirements.txt", "# nothing\n", "asks for no package"),
+        ("pyproject.toml", '[project]\nname = "mine"\n', "asks for no package"),
+        ("pyproject.toml", '[project]\ndependencies = "numpy"\n', "dependencies is not a list"),
+        ("pixi.toml", "dependencies = 3\n", "dependencies is not a table"),
+        ("pixi.toml", "[activation]\nenv = 3\n", "env is not a table"),
+        ("pixi.toml", "[dependencies]\nnumpy = 3\n", "numpy is not text"),
+        ("pixi.toml", '[pypi-dependencies]\nx = {version = "*", extras = "ab"}\n', "extras is not a list"),
+        ("pixi.toml", '[pypi-dependencies]\ntorch = {version = ["1"]}\n', "torch.version is not text"),
     ],
 )
 def test_unreadable_files_are_refused(name: str, text: str, words: str, tmp_path: Path) -> None:
