@@ -33,6 +33,7 @@ def main() -> None:
         raise SystemExit(f"this Python has no torch: {error}") from None
     cuda = ".".join(torch.version.cuda.split(".")[:2]) if torch.version.cuda else None
     expected = {"torch": torch.__version__.partition("+")[0], "cuda": cuda, "arches": [], "gpu": "gpus", "no-gpu": ""}
+    expected |= {"libraries": {}}
     failed = False
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(expected, file)

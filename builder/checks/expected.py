@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from builder.definition_packages import name_conda, name_pip
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from builder.inputs import Job
     from builder.lock import Environment
+
+_LIBRARIES = ("cudnn", "nccl")
+_WHEEL = re.compile(rf"nvidia-({'|'.join(_LIBRARIES)})-cu[0-9]+")
 
 
 def describe_cell(job: Job, environment: Environment, prefix: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -29,6 +33,7 @@ def describe_cell(job: Job, environment: Environment, prefix: str, labels: Mappi
         "python": next(package.version for package in environment.conda if package.name == "python"),
         "cuda": str(cell.cuda) if cell.cuda else None,
         "torch": str(cell.torch) if cell.torch else None,
+        "libraries": _find_libraries(environment),
         "arches": list(job.arches),
         "conda": [(package.name, package.version, package.build, package.url) for package in environment.conda],
         "pip": [(package.name, package.version) for package in environment.pip],
@@ -36,3 +41,12 @@ def describe_cell(job: Job, environment: Environment, prefix: str, labels: Mappi
         "constraints": list(list_pins(environment)),
         "max-size": definition.max_size,
     }
+
+
+def _find_libraries(environment: Environment) -> dict[str, str]:
+    """Return the versions of cuDNN and NCCL that torch loads: of wheels, which come with torch's, else of conda."""
+    found = {package.name: package.version for package in environment.conda if package.name in _LIBRARIES}
+    for package in environment.pip:
+        if match := _WHEEL.fullmatch(package.name):
+            found[match[1]] = package.version
+    return found

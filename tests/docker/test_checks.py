@@ -80,6 +80,8 @@ OVERWRITE = (
             "✗ no-secrets: looks like a secret: /app/.env, label build.note",
         ),
         ("echo > /var/cache/apt/pkgcache.bin", "", "✗ no-caches: 1 files left: /var/cache/apt/pkgcache.bin"),
+        ("true", "ENV PIP_INDEX_URL=https://index.example", "✗ no-settings: set in the image: PIP_INDEX_URL"),
+        (f"sed -i '2i Requires-Dist: kit-absent' {SITE}/six-*/METADATA", "", "✗ pip-check: six "),
         ("true", "ENV HF_TOKEN=x", "✗ no-secrets: looks like a secret: variable HF_TOKEN"),
         ("chmod u+s /bin/true", "", "✗ no-setuid: 1 setuid or setgid files: /usr/bin/true"),
         (

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import subprocess
 import sys
 
@@ -131,12 +132,43 @@ def allow_tf32(torch, allowed):
 
 
 def libraries(expected):
-    """cuDNN and NCCL are there in the versions that torch was built with."""
+    """cuDNN and NCCL, as this process has loaded them, are those of the lock, where the lock has them."""
     torch = require_gpu(expected)
     if not torch.backends.cudnn.is_available():
         raise Failed("torch finds no cuDNN")
-    nccl = ".".join(map(str, torch.cuda.nccl.version()))
-    return f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, NCCL {nccl}"
+    nccl = read_nccl()
+    found = {"cudnn": split_version(torch.backends.cudnn.version()), "nccl": nccl or torch.cuda.nccl.version()}
+    told = {name: ".".join(map(str, version)) for name, version in found.items()}
+    compared = ("cudnn", "nccl") if nccl else ("cudnn",)  # an NCCL that is part of torch is not that of the lock
+    faults = [
+        f"{name} is {told[name]}, the lock has {wanted}"
+        for name, wanted in expected["libraries"].items()
+        if name in compared and not f"{wanted}.".startswith(f"{told[name]}.")
+    ]
+    if faults:
+        raise Failed("; ".join(faults))
+    return f"CUDA {torch.version.cuda}, cuDNN {told['cudnn']}, NCCL {told['nccl']}"
+
+
+def read_nccl():
+    """Return the version of the NCCL library that torch has loaded, None where NCCL is part of torch."""
+    import ctypes
+
+    version = ctypes.c_int()
+    try:
+        ctypes.CDLL("libnccl.so.2", mode=os.RTLD_NOLOAD).ncclGetVersion(ctypes.byref(version))
+    except OSError:
+        return None
+    return split_version(version.value)
+
+
+def split_version(number):
+    """Return (major, minor, patch) of 90100, or of 8902 as cuDNN before 9 and NCCL before 2.9 have it.
+
+    CUDNN_VERSION of cudnn_version.h, and NCCL_VERSION of nccl.h.
+    """
+    major, rest = divmod(number, 10000 if number >= 10000 else 1000)
+    return major, rest // 100, rest % 100
 
 
 def training(expected):
