@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from collections import Counter
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
 DRAWS = 2000
 """Samples of a bootstrap: the ends of a 95 % interval are then steady to a few in a thousand."""
+
+_CHANCE = 0.05
+_SPREADS = 4
+"""Spreads that a drop has to exceed. Of five repeats that are the same but for normal noise, 1 in 200 then does."""
+_LOUD = 0.5
+"""Noise that hides the loss of half the speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +52,26 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """How a figure compares with its baseline: `ratio` of the medians, with the ends of its 95 % interval."""
+    """How a figure compares with its baseline: the `ratio` of the medians, and what else may explain it.
+
+    `chance` is how probable repeats as low as these are where nothing has changed; `noise` is by how much the ratio
+    may then miss 1.
+    """
 
     name: str
     ratio: float
-    low: float
-    high: float
+    chance: float
     noise: float
 
     @property
     def is_slower(self) -> bool:
-        """Whether it is slower beyond what the repeats of either side differ by."""
-        return self.high < 1 - self.noise
+        """Whether it is slower beyond what chance and the noise explain."""
+        return self.ratio < 1 - self.noise and self.chance <= _CHANCE
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether it may be slower and the repeats differ too much to tell."""
+        return not self.is_slower and (self.ratio < 1 - self.noise or self.noise > _LOUD)
 
 
 def require_same_machine(machine: Mapping[str, str | int | None], before: Measurement | None) -> None:
@@ -75,22 +91,18 @@ def find_interval(repeats: Sequence[float]) -> tuple[float, float]:
 def compare_figures(now: Sequence[Figure], before: Sequence[Figure]) -> Iterator[Change]:
     """Yield how each figure that both sides have changed, in the order of the first.
 
-    The interval is that of the ratio of two medians, each drawn anew from its own repeats; the noise is the larger
-    half-width, relative to its median, of the two sides' own intervals.
+    Neither the chance, by the ranks of the repeats, nor the noise, by their median distance from their medians, is
+    moved far by one repeat, however fast or slow: it cannot hide what all others show.
     """
     known = {figure.name: figure for figure in before}
     for figure in now:
         if (old := known.get(figure.name)) is None:
             continue
-        source = random.Random(0)  # noqa: S311 (statistics)
-        pairs = zip(_draw_medians(figure.repeats, source), _draw_medians(old.repeats, source), strict=True)
-        ratios = sorted(one / two for one, two in pairs)
         yield Change(
             name=figure.name,
             ratio=figure.median / old.median,
-            low=ratios[int(0.025 * DRAWS)],
-            high=ratios[int(0.975 * DRAWS)],
-            noise=max(map(_measure_noise, (figure, old))),
+            chance=_find_chance(figure.repeats, old.repeats),
+            noise=_SPREADS * _measure_spread(figure, old),
         )
 
 
@@ -117,8 +129,8 @@ def read_measurement(path: Path) -> Measurement:
             for it in data["figures"]
         ]
         found = Measurement(ref=data["ref"], machine=tuple(data["machine"].items()), figures=tuple(figures))
-        if not all(figure.repeats and min(figure.repeats) > 0 for figure in figures):
-            raise ValueError("a figure has no repeats, or one that is not positive")
+        if not all(it.repeats and all(math.isfinite(value) and value > 0 for value in it.repeats) for it in figures):
+            raise ValueError("a figure has no repeats, or one that is no positive number")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         message = f"{path} is no baseline: {error}"
         raise ImgbuildError(message, hint="make one with `imgbuild bench REF --json FILE`.") from error
@@ -129,6 +141,26 @@ def _draw_medians(repeats: Sequence[float], source: random.Random) -> list[float
     return [median(source.choices(repeats, k=len(repeats))) for _ in range(DRAWS)]
 
 
-def _measure_noise(figure: Figure) -> float:
-    low, high = find_interval(figure.repeats)
-    return (high - low) / 2 / figure.median
+def _find_chance(now: Sequence[float], before: Sequence[float]) -> float:
+    """Return the share of all ways to part the repeats in which the first side ranks as low: Wilcoxon's rank sum test.
+
+    It is exact, with ties, and makes no assumption on how repeats are distributed.
+    """
+    both = (*now, *before)
+    # Twice the mean rank of equal values, so that it is whole.
+    ranks = [2 * sum(other < value for other in both) + sum(other == value for other in both) for value in both]
+    ways: list[Counter[int]] = [Counter({0: 1}), *(Counter() for _ in now)]  # sums of ranks, by how many are summed
+    for rank in ranks:
+        for size in range(len(now), 0, -1):
+            for total, count in ways[size - 1].items():
+                ways[size][total + rank] += count
+    seen = sum(ranks[: len(now)])
+    return sum(count for total, count in ways[-1].items() if total <= seen) / math.comb(len(both), len(now))
+
+
+def _measure_spread(*figures: Figure) -> float:
+    """Return the standard deviation of repeats, relative to their medians, by the median of their distances.
+
+    Of normal noise that median is 1 / 1.4826 of the standard deviation.
+    """
+    return 1.4826 * median(abs(value / figure.median - 1) for figure in figures for value in figure.repeats)

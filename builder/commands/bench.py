@@ -33,7 +33,8 @@ def bench(
     """Measure an image's DataLoader, matrix products and training steps in a container, on a GPU where there is one.
 
     Each figure is measured in several processes. Slower than a baseline is what lies below it with 95 % confidence,
-    and by more than the processes of either differ: nothing of a fixed percentage.
+    and by more than the processes of either differ: nothing of a fixed percentage. Figures that are too
+    noisy to tell are named.
     """
     from builder.bench.figures import read_measurement, to_json, write_measurement
     from builder.bench.measure import OPTIONS, QUICK, measure_image
@@ -43,6 +44,8 @@ def bench(
     from builder.engine import Engine
     from builder.schedule import run_tasks
 
+    if not ref.strip():
+        raise click.BadParameter("an image has a name", param_hint="REF")
     before = read_measurement(baseline) if baseline else None
     for path in (target, picture):
         _require_folder(path)
@@ -106,8 +109,10 @@ def _require_speed(now: Measurement, before: Measurement, baseline: str) -> None
         raise ImgbuildError(f"{baseline} has none of these figures", hint="was it measured with, or without, --quick?")
     if alone := {it.name for it in now.figures} ^ {it.name for it in before.figures}:
         click.echo(f"not compared, for one side alone has them: {', '.join(sorted(alone))}", err=True)
+    if unclear := [change.name for change in changes if change.is_unclear]:
+        click.echo(f"too noisy to tell: {', '.join(sorted(unclear))}; measure when nothing else runs here", err=True)
     if slower := [change for change in changes if change.is_slower]:
-        lines = [f"  {it.name}: {it.ratio:.2f} times, 95 % in [{it.low:.2f}, {it.high:.2f}]" for it in slower]
+        lines = [f"  {it.name}: {it.ratio:.2f} times, with a noise of {it.noise:.2f}" for it in slower]
         message = f"{len(slower)} of {len(changes)} figures are slower than {baseline}:"
         raise SlowerError("\n".join([message, *lines]), hint="measure again when nothing else runs here.")
     click.echo(f"none of {len(changes)} figures is slower than {baseline}", err=True)

@@ -22,6 +22,8 @@ from builder.errors import ImgbuildError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.unit.conftest import Run
+
 speeds = st.lists(st.floats(min_value=1.0, max_value=1e9), min_size=1, max_size=9)
 
 
@@ -50,6 +52,10 @@ def test_what_is_the_same_is_never_slower(repeats: list[float]) -> None:
         ((97.9, 98, 98.1), (99.9, 100, 100.1), True),  # as far apart, and steady
         ((50, 100, 75), (100, 60, 140), False),
         ((200, 201, 202), (100, 101, 99), False),
+        ((10, 10, 10, 10, 100), (100, 100, 100, 100, 100), True),  # one good repeat hides nothing
+        ((10, 10, 10, 10, 10), (10, 100, 100, 100, 100), True),
+        ((100, 100, 60, 60, 60), (100, 100, 100, 60, 60), False),  # two modes, and the median at the other
+        ((10,), (100,), False),  # one repeat says nothing
     ],
 )
 def test_slower_is_what_the_noise_does_not_explain(
@@ -57,6 +63,33 @@ def test_slower_is_what_the_noise_does_not_explain(
 ) -> None:
     (change,) = compare_figures([make_figure(*now)], [make_figure(*before)])
     assert change.is_slower is slower
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "unclear"),
+    [
+        ((10, 10, 100), (100, 100, 100), True),
+        ((50, 100, 75), (100, 60, 140), True),
+        ((10, 10, 10, 10, 100), (100, 100, 100, 100, 100), False),
+        ((97, 98, 99, 98), (100, 101, 99, 100), False),
+    ],
+)
+def test_what_is_too_noisy_to_tell_is_said(
+    now: tuple[float, ...], before: tuple[float, ...], *, unclear: bool
+) -> None:
+    (change,) = compare_figures([make_figure(*now)], [make_figure(*before)])
+    assert change.is_unclear is unclear
+
+
+@given(st.lists(st.floats(min_value=50, max_value=99), min_size=5, max_size=5), st.floats(min_value=1, max_value=1e6))
+def test_chance_is_of_ranks_and_noise_of_no_unit(lower: list[float], scale: float) -> None:
+    higher = [value + 50 for value in lower]
+    (change,) = compare_figures([make_figure(*lower)], [make_figure(*higher)])
+    assert change.chance == 1 / 252  # one of the ways to choose five of ten
+    (scaled,) = compare_figures(
+        [make_figure(*(value * scale for value in lower))], [make_figure(*(value * scale for value in higher))]
+    )
+    assert scaled.noise == pytest.approx(change.noise)
 
 
 def test_figures_of_one_side_alone_are_left_out() -> None:
@@ -72,13 +105,23 @@ def test_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"ref": "a", "machine": {}, "figures": [{"name": "x", "unit": "y", "repeats": []}]}', "\0"],
+    ["", "[]", "{}", '{"ref": "a", "machine": {}, "figures": [{"name": "x", "unit": "y", "repeats": []}]}', "\0"]
+    + [
+        f'{{"ref": "a", "machine": {{}}, "figures": [{{"name": "x", "unit": "y", "repeats": [1.0, {value}]}}]}}'
+        for value in ("NaN", "Infinity", "-1", "0", "1e999")
+    ],
 )
 def test_file_that_is_no_baseline_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     path.write_text(text)
     with pytest.raises(ImgbuildError, match="is no baseline"):
         read_measurement(path)
+
+
+def test_image_without_a_name_is_a_wrong_argument(run: Run) -> None:
+    code, _, err = run("bench", "")
+    assert code == 2
+    assert "REF" in err
 
 
 LOADERS = tuple(
