@@ -64,7 +64,9 @@ def measure_image(
     machine: dict[str, str | int | None] = {}
     repeats: dict[tuple[str, str], list[float]] = {}
     files = {_PLACE: _SCRIPT.read_bytes()}
-    with start_container(ref, files, cancelled, gpu=gpu.state, shm_size=_SHARED) as container:
+    # Whatever the image starts with, its container has to wait for what runs in it.
+    options_of_run = {"shm_size": _SHARED, "entrypoint": ""}
+    with start_container(ref, files, cancelled, gpu=gpu.state, **options_of_run) as container:
         for number in range(1, options["processes"] + 1):
             for found in _run(container, ref, options):
                 if "machine" in found:
