@@ -23,7 +23,7 @@ _MARKS = {"pass": "✓", "fail": "✗", "skip": "\N{EN DASH}"}
 @add_progress
 @click.option("--all", "everything", is_flag=True, help="Every cell of every image.")
 @click.option("--jobs", "workers", type=click.IntRange(min=1), default=1, show_default=True, help="Images at once.")
-@click.option("--require-gpu", is_flag=True, help="Fail where a check needs a GPU and there is none.")
+@click.option("--require-gpu", is_flag=True, help="Fail where a cell of a CUDA has no GPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 @click.pass_context
 def test(
