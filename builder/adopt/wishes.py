@@ -11,18 +11,21 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from builder.adopt.redaction import redact
-from builder.definition_packages import needs_anaconda_terms, read_channel
+from builder.definition_packages import needs_anaconda_terms, read_channel, read_conda_spec, read_pip_spec
 from builder.definition_values import BadValueError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
-_TORCH = {"torch", "pytorch"}
+_TORCH = {"torch", "pytorch", "pytorch-gpu", "pytorch-cpu"}
 _TRIO = {"torchvision", "torchaudio"}
 _CUDA = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
 _TERMS = "it is under Anaconda's Terms of Service: who accepts them adds it, and  accept-anaconda-terms: true"
-_SPEC = re.compile(r"(?:(?P<channel>[^\s:]+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
+_BRACKETS = re.compile(r"(?P<name>[^\s\[\]]+)\[(?P<keys>[^\[\]]+)\]")
+_KEY = re.compile(r"""\s*(version|build|channel)\s*=\s*(?:'([^']*)'|"([^"]*)"|([^\s,'"]+))\s*(?:,|$)""")
+_SPEC = re.compile(r"(?:(?P<channel>\S+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
 _VARIANT = re.compile(r"cu(\d+)(\d)$")
 
 
@@ -73,7 +76,7 @@ class Wishes:
 
     def add_conda(self, spec: str, place: Place) -> None:
         """Take a conda spec: `numpy`, `numpy=1.26`, `pytorch::pytorch=2.1`, `python >=3.10,<3.13`."""
-        found = _SPEC.fullmatch(spec.split(" #", 1)[0].strip())
+        found = _SPEC.fullmatch(_write_plain(spec.split(" #", 1)[0].strip()))
         if not found:
             self.leave(place, spec, "it is no conda spec")
             return
@@ -83,8 +86,10 @@ class Wishes:
             self.python = ".".join(version.split(".")[:2]) if version else None
         elif name in _TORCH:
             self._ask_torch(version, place, spec)
-            variant = re.search(r"cuda(\d+\.\d+)|cuda(\d+)(\d)\b", rest)
-            if variant:
+            variant = re.search(r"cuda(\d+\.\d+)|cuda(\d+)(\d)(?!\d)", rest)
+            if name == "pytorch-cpu" or re.search(r"[= *_]cpu[_*]", rest):
+                self.cuda = "cpu"
+            elif variant:
                 self.cuda = variant[1] or f"{variant[2]}.{variant[3]}"
         elif name in _CUDA:
             self.cuda = ".".join(version.split(".")[:2]) if version else self.cuda
@@ -95,7 +100,10 @@ class Wishes:
             self.cuda = "cpu" if name == "cpuonly" else self.cuda
         else:
             channel = f"{found['channel']}::" if found["channel"] else ""
-            self.conda.append(f"{channel}{name}{_join_spec(rest)}")
+            if needs_anaconda_terms(channel):
+                self.leave(place, f"the channel of {spec}", _TERMS)
+                channel = ""
+            self._take(f"{channel}{name}{_join_spec(rest)}", read_conda_spec, self.conda, place)
 
     def add_pip(self, text: str, place: Place) -> None:
         """Take a pip requirement; its marker is judged for Linux."""
@@ -129,7 +137,7 @@ class Wishes:
         elif name.startswith("nvidia-") or name in {"triton", "pytorch-triton"}:
             self.leave(place, text, "torch brings the one that it needs")
         else:
-            self.pip.append(re.sub(r"\s+", " ", str(requirement)))
+            self._take(re.sub(r"\s+", " ", str(requirement)), read_pip_spec, self.pip, place)
 
     def add_index(self, url: str, place: Place) -> None:
         """Take the address of a pip index: PyTorch's own names a CUDA, any other is the machine's business."""
@@ -140,6 +148,12 @@ class Wishes:
             where = "an index is a matter of the machine: name it in a --sources file"
             self.leave(place, url, where)
 
+    def _take(self, spec: str, read: Callable[[str], str], specs: list[str], place: Place) -> None:
+        try:
+            specs.append(read(spec))
+        except BadValueError as error:
+            self.leave(place, spec, f"{error.message}: {error.hint}")
+
     def _ask_torch(self, version: str | None, place: Place, text: str) -> None:
         self.has_torch = True
         try:
@@ -148,6 +162,19 @@ class Wishes:
             self.torch = None
         if version and not self.torch:
             self.leave(place, text, "torch is given whole (2.7.1), or left to imgbuild, which takes the newest")
+
+
+def _write_plain(spec: str) -> str:
+    """Return a spec with its brackets written out: `numpy[version=">=1.2"]` is `numpy >=1.2`.
+
+    Unchanged where a key has no other notation (docs.conda.io, "Package match specifications").
+    """
+    found = _BRACKETS.fullmatch(spec)
+    if not found or _KEY.sub("", found["keys"]).strip():
+        return spec
+    keys = {key: "".join(values) for key, *values in _KEY.findall(found["keys"])}
+    channel = f"{keys['channel']}::" if "channel" in keys else ""
+    return f"{channel}{found['name']} {keys.get('version', '*' if 'build' in keys else '')} {keys.get('build', '')}"
 
 
 def _find_release(rest: str) -> str | None:
@@ -160,6 +187,8 @@ def _join_spec(rest: str) -> str:
     """Return the version part of a conda spec as a definition writes it: `=1.26`, ` >=1.2,<2`."""
     if not rest:
         return ""
+    if rest[0] == "[":
+        return rest
     if rest[0] in "<>!~":
         return " " + re.sub(r"\s*,\s*", ",", rest)
     return rest if rest[0] == "=" else f"={'='.join(rest.split())}"

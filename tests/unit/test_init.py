@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,37 @@ def test_anacondas_channels_are_left_to_who_accepts_their_terms(tmp_path: Path) 
     assert found.channels == ("conda-forge",)
     assert "environment.yml:1: left out: channel defaults: it is under Anaconda's Terms" in said
     assert "credentials" in said
+    assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize(
+    ("spec", "conda", "cuda"),
+    [
+        ('numpy[version=">=1.2,<2"]', ("numpy >=1.2,<2",), None),
+        ("numpy[version='1.26',channel=bioconda]", ("bioconda::numpy=1.26",), None),
+        ("faiss[build='*cuda*']", ("faiss=*=*cuda*",), None),
+        ("https://conda.example/c::numpy", ("https://conda.example/c::numpy",), None),
+        ("defaults::numpy", ("numpy",), None),
+        ("pytorch-gpu", (), "12.6"),
+        ("pytorch-cpu=2.6.0", (), None),
+        ("pytorch=2.6.0=cuda118_generic_py310_h1_0", (), "11.8"),
+        ("pytorch=2.6.0=cpu_generic_py310_h1_0", (), None),
+    ],
+)
+def test_conda_spec_of_every_notation(spec: str, conda: tuple[str, ...], cuda: str | None, tmp_path: Path) -> None:
+    found, _ = init(tmp_path, "environment.yml", f"dependencies:\n- {json.dumps(spec)}\n")
+    assert found.conda == conda
+    assert [str(it) if it else None for it in found.cuda] == [cuda]
+    assert found.torch.wanted == ("torch" in spec)
+
+
+def test_spec_that_a_definition_refuses_is_left_out_alone(tmp_path: Path) -> None:
+    text = "dependencies:\n- numpy\n- libtorch\n- scipy ((\n- https://u:s3cr3t@conda.example/c::x\n- pip: [pytorch]\n"
+    found, said = init(tmp_path, "environment.yml", text)
+    assert found.conda == ("numpy",)
+    assert found.pip == ()
+    for line, name in ((3, "libtorch"), (4, "scipy"), (5, "https"), (6, "pytorch")):
+        assert f"environment.yml:{line}: left out: {name}" in said
     assert "s3cr3t" not in said
 
 
