@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.adopt.pixi_toml import read_toml
 from builder.adopt.wishes import Place, Wishes
-from builder.definition_yaml import Document, Unquoted, read_document
+from builder.definition_yaml import Document, Unquoted, Value, read_document
 from builder.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -50,17 +50,32 @@ def _read_environment(document: Document, wishes: Wishes) -> None:
             case "dependencies", list():
                 for number, item in enumerate(value):
                     if isinstance(item, dict):
-                        parts = item.get("pip") or []
-                        for line, part in enumerate(parts if isinstance(parts, list) else []):
-                            _read_option(_to_text(part), place(key, number, "pip", line), wishes, ())
+                        _read_pip_section(document, number, item, wishes)
                     else:
                         wishes.add_conda(_to_text(item), place(key, number))
             case "variables", dict():
-                wishes.env |= {name: _to_text(text) for name, text in value.items()}
+                for name, text in value.items():
+                    wishes.add_variable(name, _to_text(text), place(key, name))
+            case (("channels" | "dependencies"), _) if value is not None:
+                raise document.refuse((key,), f"{key} is not a list", "write  - item  lines")
             case (("name" | "prefix"), _):
                 pass
             case _:
                 wishes.leave(place(key), key, "a definition has no place for it")
+
+
+def _read_pip_section(document: Document, number: int, section: dict[str, Value], wishes: Wishes) -> None:
+    for key, parts in section.items():
+        at = ("dependencies", number, key)
+        place = Place(path=document.path, line=document.lines.get(at, 1))
+        if key != "pip":
+            wishes.leave(place, key, "a definition has no place for it")
+            continue
+        if not isinstance(parts, list):
+            raise document.refuse(at, "pip is not a list", "write  - item  lines")
+        for line, part in enumerate(parts):
+            place = Place(path=document.path, line=document.lines.get((*at, line), place.line))
+            _read_option(_to_text(part), place, wishes, (document.path.resolve(),))
 
 
 def _to_text(value: Any) -> str:
@@ -91,13 +106,18 @@ def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, .
     if not text.startswith("-"):
         wishes.add_pip(text.partition(" --hash")[0].strip(), place)
         return
-    words = shlex.split(text.replace("=", " ", 1) if text.startswith("--") else text, comments=True)
-    option, value = words[0], " ".join(words[1:]) or words[0][2:]
+    try:
+        words = shlex.split(text.replace("=", " ", 1) if text.startswith("--") else text, comments=True)
+    except ValueError:
+        wishes.leave(place, text, "a quote in it is never closed")
+        return
+    short = text[1:2] != "-" and len(words[0]) > 2  # -rother.txt
+    option, value = (words[0][:2], words[0][2:]) if short else (words[0], " ".join(words[1:]))
     if option in _INDEXES:
         wishes.add_index(value, place)
     elif option in {"-r", "--requirement"} and "://" in value:
         wishes.leave(place, text, "it lies on a server: download it, and name the file")
-    elif option in {"-r", "--requirement"} and parents:
+    elif option in {"-r", "--requirement"}:
         _read_requirements(place.path.parent / value, wishes, parents)
     elif option in {"-e", "--editable"}:
         wishes.leave(place, text, "code under work is mounted with docker run, or installed by an image FROM this one")

@@ -63,7 +63,8 @@ def _read_pixi(data: dict[str, Any], place: Place, wishes: Wishes) -> None:
         conda |= _take(table, "dependencies", dict, place)
         wheels |= _take(table, "pypi-dependencies", dict, place)
         variables = _take(_take(table, "activation", dict, place), "env", dict, place)
-        wishes.env |= {name: str(value) for name, value in variables.items()}
+        for name, value in variables.items():
+            wishes.add_variable(name, str(value), place)
     for name, value in conda.items():
         _add_package(name, value, place, wishes)
     for name, value in wheels.items():

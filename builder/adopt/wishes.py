@@ -11,8 +11,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from builder.adopt.redaction import redact
+from builder.definition_env import read_env
 from builder.definition_packages import needs_anaconda_terms, read_channel, read_conda_spec, read_pip_spec
-from builder.definition_values import BadValueError
+from builder.definition_values import BadValueError, BadValuesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,14 @@ class Wishes:
             self.leave(place, text, "torch brings the one that it needs")
         else:
             self._take(re.sub(r"\s+", " ", str(requirement)), read_pip_spec, self.pip, place)
+
+    def add_variable(self, name: str, value: str, place: Place) -> None:
+        """Take a variable; of one that a definition refuses, the name alone is told."""
+        try:
+            self.env |= read_env({name: value})
+        except BadValuesError as error:
+            fault = error.faults[0]
+            self.leave(place, name, f"{fault.message}: {fault.hint}")
 
     def add_index(self, url: str, place: Place) -> None:
         """Take the address of a pip index: PyTorch's own names a CUDA, any other is the machine's business."""

@@ -222,6 +222,24 @@ def test_spec_that_a_definition_refuses_is_left_out_alone(tmp_path: Path) -> Non
     assert "s3cr3t" not in said
 
 
+def test_requirements_of_requirements_are_followed_however_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("tqdm\n")
+    assert init(tmp_path, "requirements.txt", "-rmore.txt\n")[0].pip == ("tqdm",)
+    (tmp_path / "images/mine/image.yaml").unlink()
+    found, said = init(tmp_path, "environment.yml", 'dependencies:\n- pip:\n  - -r more.txt\n  - "-f \'x"\n')
+    assert found.pip == ("tqdm",)
+    assert "environment.yml:4: left out: -f 'x: a quote in it" in said
+
+
+def test_variables_that_no_image_may_have_are_left_out_by_name(tmp_path: Path) -> None:
+    text = "dependencies: [numpy]\nvariables:\n  A: b\n  HF_TOKEN: s3cr3t\n  PATH: /x\n"
+    found, said = init(tmp_path, "environment.yml", text)
+    assert found.env == (("A", "b"),)
+    assert "environment.yml:4: left out: HF_TOKEN: HF_TOKEN looks like a secret" in said
+    assert "environment.yml:5: left out: PATH" in said
+    assert "s3cr3t" not in said
+
+
 def test_byte_order_mark_hides_no_line(tmp_path: Path) -> None:
     assert init(tmp_path, "requirements.txt", "\ufeffrequests\ntqdm\n")[0].pip == ("requests", "tqdm")
 
@@ -254,6 +272,8 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
         ("requirements.txt", "# nothing\n", "asks for no package"),
         ("pyproject.toml", '[project]\nname = "mine"\n', "asks for no package"),
         ("pyproject.toml", '[project]\ndependencies = "numpy"\n', "dependencies is not a list"),
+        ("environment.yml", "dependencies:\n- numpy\n- pip: tqdm\n", "environment.yml:3: pip is not a list"),
+        ("environment.yml", "dependencies: numpy\n", "environment.yml:1: dependencies is not a list"),
         ("pixi.toml", "dependencies = 3\n", "dependencies is not a table"),
         ("pixi.toml", "[activation]\nenv = 3\n", "env is not a table"),
         ("pixi.toml", "[dependencies]\nnumpy = 3\n", "numpy is not text"),
