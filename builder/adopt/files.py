@@ -6,7 +6,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from builder.adopt.pixi_toml import read_toml
-from builder.adopt.wishes import Place, Wishes
+from builder.adopt.place import Place
+from builder.adopt.wishes import Wishes
 from builder.definition_yaml import Document, Unquoted, Value, read_document
 from builder.errors import DefinitionError
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from builder.adopt.wishes import Place, Wishes
+from builder.adopt.place import Place
 from builder.errors import DefinitionError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from builder.adopt.wishes import Wishes
 
 Kind = TypeVar("Kind")
 
@@ -71,7 +73,9 @@ def _read_pixi(data: dict[str, Any], place: Place, wishes: Wishes) -> None:
         _add_wheel(name, value, place, wishes)
     if cuda := _take(data, "system-requirements", dict, place).get("cuda"):
         asked = str(cuda) if isinstance(cuda, int | float) else cuda
-        wishes.cuda = wishes.cuda or _require(asked, "system-requirements.cuda", str, place)
+        asked = _require(asked, "system-requirements.cuda", str, place)
+        if not (wishes.cuda or wishes.cudas):
+            wishes.ask_cuda(asked, place, f"cuda {asked}")
     _leave_rest(data, place, wishes)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from builder.adopt.ranges import Range, read_range
 from builder.adopt.redaction import redact
 from builder.definition_env import read_env
 from builder.definition_packages import needs_anaconda_terms, read_channel, read_conda_spec, read_pip_spec
@@ -17,7 +18,8 @@ from builder.definition_values import BadValueError, BadValuesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from builder.adopt.place import Place
 
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 _TORCH = {"torch", "pytorch", "pytorch-gpu", "pytorch-cpu"}
@@ -27,15 +29,8 @@ _TERMS = "it is under Anaconda's Terms of Service: who accepts them adds it, and
 _BRACKETS = re.compile(r"(?P<name>[^\s\[\]]+)\[(?P<keys>[^\[\]]+)\]")
 _KEY = re.compile(r"""\s*(version|build|channel)\s*=\s*(?:'([^']*)'|"([^"]*)"|([^\s,'"]+))\s*(?:,|$)""")
 _SPEC = re.compile(r"(?:(?P<channel>\S+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
+_WHOLE = re.compile(r"(?:==?)?\s*(\d+\.\d+\.\d+)(?:\.\*)?(?:[= ][^,|<>]*)?$")
 _VARIANT = re.compile(r"cu(\d+)(\d)$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where something stands: a file and a line."""
-
-    path: Path
-    line: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,15 +42,28 @@ class Wishes:
     pip: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     python: str | None = None
+    pythons: list[Range] = field(default_factory=list)
     torch: str | None = None
     has_torch: bool = False
+    torches: list[Range] = field(default_factory=list)
     cuda: str | None = None
+    cudas: list[Range] = field(default_factory=list)
     left: list[tuple[Place, str, str]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was found in the file, not even what is left out."""
-        return not (self.conda or self.pip or self.python or self.has_torch or self.cuda or self.env or self.left)
+        return not (
+            self.conda
+            or self.pip
+            or self.python
+            or self.pythons
+            or self.has_torch
+            or self.cuda
+            or self.cudas
+            or self.env
+            or self.left
+        )
 
     def leave(self, place: Place, text: str, why: str) -> None:
         """Note what is left out, without the credentials in it: what is noted is shown."""
@@ -82,18 +90,18 @@ class Wishes:
             self.leave(place, spec, "it is no conda spec")
             return
         name, rest = found["name"].lower(), found["rest"].strip()
-        version = _find_release(rest)
         if name == "python":
-            self.python = ".".join(version.split(".")[:2]) if version else None
+            self.python = _find_minor(rest) or self.python
+            self._ask(self.pythons, rest, place, spec, parts=2)
         elif name in _TORCH:
-            self._ask_torch(version, place, spec)
+            self._ask_torch(rest, place, spec)
             variant = re.search(r"cuda(\d+\.\d+)|cuda(\d+)(\d)(?!\d)", rest)
             if name == "pytorch-cpu" or re.search(r"[= *_]cpu[_*]", rest):
                 self.cuda = "cpu"
             elif variant:
                 self.cuda = variant[1] or f"{variant[2]}.{variant[3]}"
         elif name in _CUDA:
-            self.cuda = ".".join(version.split(".")[:2]) if version else self.cuda
+            self.ask_cuda(rest, place, spec)
         elif name in _TRIO:
             self.leave(place, spec, "imgbuild takes the one that belongs to the torch of each cell")
             self.pip.append(name)
@@ -130,7 +138,7 @@ class Wishes:
         elif local == "cpu":
             self.cuda = "cpu"
         if name == "torch":
-            self._ask_torch(pinned.partition("+")[0] if pinned else None, place, text)
+            self._ask_torch(re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", str(requirement.specifier))), place, text)
         elif name in _TRIO:
             if pinned:
                 self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
@@ -163,14 +171,28 @@ class Wishes:
         except BadValueError as error:
             self.leave(place, spec, f"{error.message}: {error.hint}")
 
-    def _ask_torch(self, version: str | None, place: Place, text: str) -> None:
+    def ask_cuda(self, spec: str, place: Place, text: str) -> None:
+        """Take a CUDA (`12.6`) or a range of them (`12`, `>=12.1,<13`); `text` is how it stands in the file."""
+        if minor := _find_minor(spec):
+            self.cuda = minor
+        else:
+            self._ask(self.cudas, spec, place, text, parts=2)
+
+    def _ask_torch(self, spec: str, place: Place, text: str) -> None:
         self.has_torch = True
+        if found := _WHOLE.match(spec):
+            self.torch = found[1]
+        else:
+            self._ask(self.torches, spec, place, text, parts=3)
+
+    def _ask(self, ranges: list[Range], spec: str, place: Place, text: str, *, parts: int) -> None:
+        version = _split_build(spec)
+        if version in {"", "*"}:
+            return
         try:
-            self.torch = str(Version(version)) if version and len(Version(version).release) == 3 else None
-        except InvalidVersion:
-            self.torch = None
-        if version and not self.torch:
-            self.leave(place, text, "torch is given whole (2.7.1), or left to imgbuild, which takes the newest")
+            ranges.append(read_range(version, place, text, parts=parts))
+        except ValueError:
+            self.leave(place, text, "it is no version range that is known here")
 
 
 def _write_plain(spec: str) -> str:
@@ -186,10 +208,16 @@ def _write_plain(spec: str) -> str:
     return f"{channel}{found['name']} {keys.get('version', '*' if 'build' in keys else '')} {keys.get('build', '')}"
 
 
-def _find_release(rest: str) -> str | None:
-    """Return the version that a conda spec pins or begins with: of `=1.2`, `==1.2.*`, `>=1.2,<2` and `1.2.3 build`."""
-    found = re.match(r"(?:[=~]=?|>=)?\s*(\d+(?:\.\d+)*)", rest)
+def _find_minor(spec: str) -> str | None:
+    """Return major and minor of a version that a spec pins: of `=3.10`, `==3.10.4` and `3.10.* build`."""
+    found = re.fullmatch(r"(?:==?)?\s*(\d+\.\d+)(?:\.(?:\d+|\*))*(?:[= ][^,|<>]*)?", spec)
     return found[1] if found else None
+
+
+def _split_build(spec: str) -> str:
+    """Return the version part of `>=1.2, <2 build*`, `=1.2=build` or `1.2 build`, without blanks."""
+    tight = re.sub(r"\s*([,|]|[<>=!~]=?)\s*", r"\1", spec.strip())
+    return re.sub(r"(?<=[\w*])=(?!=).*$", "", tight.split(" ", 1)[0])
 
 
 def _join_spec(rest: str) -> str:

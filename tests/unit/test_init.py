@@ -15,6 +15,7 @@ from builder.adopt.files import read_wishes
 from builder.adopt.redaction import redact
 from builder.definition import load_definition
 from builder.export import export_environment
+from builder.matrix import expand_cells
 from tests.samples import make_conda, make_environment, make_wheel
 
 if TYPE_CHECKING:
@@ -238,6 +239,52 @@ def test_variables_that_no_image_may_have_are_left_out_by_name(tmp_path: Path) -
     assert "environment.yml:4: left out: HF_TOKEN: HF_TOKEN looks like a secret" in said
     assert "environment.yml:5: left out: PATH" in said
     assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize(
+    ("lines", "python", "cuda", "torch"),
+    [
+        ("torch>=2.1,<2.3", "3.12", "12.1", "2.2.2"),
+        ("torch==2.1.*", "3.11", "12.1", "2.1.2"),
+        ("torch>=2.1", "3.14", "12.6", None),
+        ("torch~=2.6.0", "3.13", "12.6", "2.6.0"),
+        ("torch==2.6.0", "3.13", "12.6", "2.6.0"),
+    ],
+)
+def test_torch_range_becomes_the_newest_release_in_it(
+    lines: str, python: str, cuda: str, torch: str | None, tmp_path: Path
+) -> None:
+    found, said = init(tmp_path, "requirements.txt", lines + "\n")
+    assert [str(it) for it in (*found.python, *found.cuda)] == [python, cuda]
+    assert (str(found.torch.version) if found.torch.version else None) == torch
+    assert said == ""
+    assert expand_cells(found)[0]
+
+
+@pytest.mark.parametrize(
+    ("specs", "python", "cuda"),
+    [
+        (["python <3.12"], "3.11", None),
+        (["python >=3.10, <3.13"], "3.12", None),
+        (["python 3.10|3.11"], "3.11", None),
+        (["python=3.10.4=h1_0"], "3.10", None),
+        (["python >=3.10", "python <3.12"], "3.11", None),
+        (["python=3.11", "cuda-version=12"], "3.11", "12.9"),
+        (["python=3.11", "cuda-version >=12.1,<12.7"], "3.11", "12.6"),
+        (["python=3.11", "cudatoolkit=11.8.0"], "3.11", "11.8"),
+    ],
+)
+def test_python_and_cuda_stay_in_their_ranges(specs: list[str], python: str, cuda: str | None, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "environment.yml", json.dumps({"dependencies": specs}))
+    assert [str(it) for it in found.python] == [python]
+    assert [str(it) if it else None for it in found.cuda] == [cuda]
+    assert said == ""
+
+
+def test_range_that_nothing_known_fits_is_said(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", "torch>=99\n")
+    assert found.torch.version is None
+    assert "requirements.txt:1: left out: torch>=99: no torch that is known" in said
 
 
 def test_byte_order_mark_hides_no_line(tmp_path: Path) -> None:
