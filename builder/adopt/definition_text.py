@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING
 
 from builder.adopt.choice import choose_cell
-from builder.definition_packages import name_conda, name_pip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +32,10 @@ def _list_lines(name: str, wishes: Wishes, base: str, origin: str) -> Iterator[s
     yield f"  torch: {choice.torch if choice.torch in {'auto', 'none'} else json.dumps(choice.torch)}"
     channels = [channel for channel in dict.fromkeys(wishes.channels) if channel not in {"pytorch", "nvidia"}]
     yield f"channels: [{', '.join(map(_quote, channels or ['conda-forge']))}]"
-    for key, specs, name_of in (("conda", wishes.conda, name_conda), ("pip", wishes.pip, name_pip)):
-        unique = {name_of(spec): spec for spec in specs}
-        if unique:
+    for key, specs in (("conda", wishes.conda), ("pip", wishes.pip)):
+        if specs:
             yield f"{key}:"
-            yield from (f"  - {_quote(spec)}" for spec in unique.values())
+            yield from (f"  - {_quote(spec)}" for spec in specs)
     if wishes.env:
         yield "env:"
         yield from (f"  {key}: {json.dumps(value)}" for key, value in sorted(wishes.env.items()))

@@ -10,15 +10,21 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from builder.adopt.merging import merge_conda, merge_pip
 from builder.adopt.ranges import Range, read_range
 from builder.adopt.redaction import redact
 from builder.definition_env import read_env
-from builder.definition_packages import needs_anaconda_terms, read_channel, read_conda_spec, read_pip_spec
+from builder.definition_packages import (
+    name_conda,
+    name_pip,
+    needs_anaconda_terms,
+    read_channel,
+    read_conda_spec,
+    read_pip_spec,
+)
 from builder.definition_values import BadValueError, BadValuesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from builder.adopt.place import Place
 
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
@@ -104,7 +110,7 @@ class Wishes:
             self.ask_cuda(rest, place, spec)
         elif name in _TRIO:
             self.leave(place, spec, "imgbuild takes the one that belongs to the torch of each cell")
-            self.pip.append(name)
+            self._take_pip(name, place)
         elif name in {"cpuonly", "pip", "pytorch-mutex"}:
             self.cuda = "cpu" if name == "cpuonly" else self.cuda
         else:
@@ -112,7 +118,7 @@ class Wishes:
             if needs_anaconda_terms(channel):
                 self.leave(place, f"the channel of {spec}", _TERMS)
                 channel = ""
-            self._take(f"{channel}{name}{_join_spec(rest)}", read_conda_spec, self.conda, place)
+            self._take_conda(f"{channel}{name}{_join_spec(rest)}", place)
 
     def add_pip(self, text: str, place: Place) -> None:
         """Take a pip requirement; its marker is judged for Linux."""
@@ -142,11 +148,11 @@ class Wishes:
         elif name in _TRIO:
             if pinned:
                 self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
-            self.pip.append(name)
+            self._take_pip(name, place)
         elif name.startswith("nvidia-") or name in {"triton", "pytorch-triton"}:
             self.leave(place, text, "torch brings the one that it needs")
         else:
-            self._take(re.sub(r"\s+", " ", str(requirement)), read_pip_spec, self.pip, place)
+            self._take_pip(re.sub(r"\s+", " ", str(requirement)), place)
 
     def add_variable(self, name: str, value: str, place: Place) -> None:
         """Take a variable; of one that a definition refuses, the name alone is told."""
@@ -165,11 +171,31 @@ class Wishes:
             where = "an index is a matter of the machine: name it in a --sources file"
             self.leave(place, url, where)
 
-    def _take(self, spec: str, read: Callable[[str], str], specs: list[str], place: Place) -> None:
+    def _take_conda(self, spec: str, place: Place) -> None:
         try:
-            specs.append(read(spec))
+            name = name_conda(read_conda_spec(spec))
         except BadValueError as error:
             self.leave(place, spec, f"{error.message}: {error.hint}")
+            return
+        at = next((number for number, it in enumerate(self.conda) if name_conda(it) == name), None)
+        if at is None:
+            self.conda.append(spec)
+        elif merged := merge_conda(self.conda[at], spec):
+            self.conda[at] = merged
+        else:
+            self.leave(place, spec, f"{self.conda[at]} is asked for as well, and no spec says both")
+
+    def _take_pip(self, text: str, place: Place) -> None:
+        try:
+            name = name_pip(read_pip_spec(text))
+        except BadValueError as error:
+            self.leave(place, text, f"{error.message}: {error.hint}")
+            return
+        at = next((number for number, it in enumerate(self.pip) if name_pip(it) == name), None)
+        if at is None:
+            self.pip.append(text)
+        else:
+            self.pip[at] = merge_pip(self.pip[at], text)
 
     def ask_cuda(self, spec: str, place: Place, text: str) -> None:
         """Take a CUDA (`12.6`) or a range of them (`12`, `>=12.1,<13`); `text` is how it stands in the file."""

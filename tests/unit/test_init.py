@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
-from builder.adopt.files import read_wishes
 from builder.adopt.redaction import redact
 from builder.definition import load_definition
 from builder.export import export_environment
@@ -287,6 +287,16 @@ def test_range_that_nothing_known_fits_is_said(tmp_path: Path) -> None:
     assert "requirements.txt:1: left out: torch>=99: no torch that is known" in said
 
 
+def test_specs_of_one_package_are_all_kept(tmp_path: Path) -> None:
+    specs = ["numpy >=1.20", "numpy <2", "scipy", "scipy=1.14", "faiss=1.8=h1_0", "faiss >=1"]
+    pip = ["tqdm>=4", "tqdm[notebook]<5"]
+    found, said = init(tmp_path, "environment.yml", json.dumps({"dependencies": [*specs, {"pip": pip}]}))
+    assert found.conda == ("numpy >=1.20,<2", "scipy=1.14", "faiss=1.8=h1_0")
+    assert Requirement(found.pip[0]) == Requirement("tqdm[notebook]>=4,<5")
+    assert len(found.pip) == 1
+    assert "left out: faiss >=1: faiss=1.8=h1_0 is asked for as well" in said
+
+
 def test_byte_order_mark_hides_no_line(tmp_path: Path) -> None:
     assert init(tmp_path, "requirements.txt", "\ufeffrequests\ntqdm\n")[0].pip == ("requests", "tqdm")
 
@@ -344,7 +354,8 @@ def test_exported_environment_comes_back_with_its_pins(tmp_path: Path) -> None:
     path = tmp_path / "environment.yml"
     path.write_text(export_environment(cell, "https://download.pytorch.org/whl/cu118"))
     assert yaml.safe_load(path.read_text())
-    wishes = read_wishes(path)
-    assert (wishes.python, wishes.torch, wishes.cuda) == ("3.10", "2.7.1", "11.8")
-    assert wishes.conda == ["numpy=1.26.4=py310_0"]
-    assert wishes.pip == ["tqdm==4.67.0"]
+    found, said = init(tmp_path, "environment.yml", path.read_text())
+    assert [str(it) for it in (*found.python, *found.cuda, found.torch.version)] == ["3.10", "11.8", "2.7.1"]
+    assert found.channels == ("conda-forge",)
+    assert (found.conda, found.pip) == (("numpy=1.26.4=py310_0",), ("tqdm==4.67.0",))
+    assert said == ""
