@@ -27,7 +27,7 @@ from builder.errors import Cancelled, ImgbuildError
 _EPILOG = """\b
 Exit codes: 0 done · 1 failure · 2 usage · 3 definition or sources · 4 no such cell · 5 lock or plan missing or
 stale · 6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry ·
-11 slower than the baseline · 130 interrupted
+11 slower than the baseline · 12 registry is not as the locks say · 130 interrupted
 """
 
 

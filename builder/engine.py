@@ -21,6 +21,7 @@ from builder.context import list_folders
 from builder.errors import EngineError
 from builder.events import Built, Event, Log
 from builder.failures import DISK_FULL, HINT_DISK, HINT_RERUN, explain_connection, explain_failure
+from builder.logins import find_login
 from builder.push import Pusher
 from builder.session import Credentials, Session
 from builder.streams import Streams
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 MIN_API = (1, 42)
 """Docker Engine 23.0: the first whose default builder is BuildKit."""
-
-_HUB_KEY = "https://index.docker.io/v1/"
-_HUB_HOSTS = ("docker.io", "registry-1.docker.io", "index.docker.io")
 
 EXPORT = {"compression": "zstd", "oci-mediatypes": "true"}
 """How an image is exported. The containerd store compresses while it exports: gzip, which has one thread there, takes
@@ -180,18 +178,7 @@ class Engine:
 
     def credentials(self, host: str) -> tuple[str, str] | None:
         """Return user and password for a registry, from docker's own configuration and credential helpers."""
-        key = _HUB_KEY if host in _HUB_HOSTS else host
-        try:
-            config = self._api._auth_configs.resolve_authconfig(key)
-        except DockerException:  # a credential helper that is not installed: the registry then says what is missing
-            return None
-        if not config:
-            return None
-        token = config.get("identitytoken") or config.get("IdentityToken")
-        if token:
-            return "", str(token)
-        user, password = (config.get(name) or config.get(name.title()) or "" for name in ("username", "password"))
-        return str(user), str(password)
+        return find_login(self._api._auth_configs, host)
 
 
 def pack_context(context: Context) -> bytes:

@@ -1,4 +1,4 @@
-"""Every way imgbuild can refuse or fail: one class, one exit code, one hint on what to do next."""
+"""Every way imgbuild can refuse or fail: a class, its exit code, a hint on what to do next."""
 
 from __future__ import annotations
 
@@ -76,16 +76,26 @@ class CheckError(ImgbuildError):
     exit_code = 9
 
 
-class PushError(ImgbuildError):
-    """The registry cannot be reached, or refused an image; what it has under the ref is what it had before."""
+class RegistryError(ImgbuildError):
+    """The registry cannot be reached, refuses, or answers what cannot be right."""
 
     exit_code = 10
+
+
+class PushError(RegistryError):
+    """The registry did not take an image; what it has under the ref is what it had before."""
 
 
 class SlowerError(ImgbuildError):
     """An image is slower than its baseline, beyond what the measurements differ by."""
 
     exit_code = 11
+
+
+class DriftError(ImgbuildError):
+    """A registry does not have what the definitions and locks say."""
+
+    exit_code = 12
 
 
 class Cancelled(ImgbuildError):  # noqa: N818 - no error of anybody's

@@ -38,8 +38,9 @@ def lock(imgbuild: Run, demo: Demo, *more: str) -> tuple[int, str, str]:
     return imgbuild("lock", "--sources", demo.sources, "--progress", "plain", *more)
 
 
-def test_codes_are_all_different() -> None:
-    codes = [kind.exit_code for kind in CLASSES]
+def test_codes_are_all_different_but_for_kinds_of_one_failure() -> None:
+    families = [kind for kind in CLASSES if kind.exit_code != getattr(kind.__base__, "exit_code", None)]
+    codes = [kind.exit_code for kind in families]
     assert len(set(codes)) == len(codes)
     assert not {0, 2} & set(codes)
 

@@ -1,0 +1,181 @@
+"""The read side of the OCI Distribution API: manifests, blobs, tags and referrers of one registry.
+
+Source: github.com/opencontainers/distribution-spec, spec.md, version 1.1. What has a digest is compared with it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from builder.errors import RegistryError
+from builder.registry.content import (
+    INDEXES,
+    MANIFESTS,
+    OCI_INDEX,
+    ContentError,
+    Descriptor,
+    Manifest,
+    digest_of,
+    is_digest,
+    matches,
+    parse_descriptors,
+    parse_object,
+)
+from builder.registry.transport import PATIENCE, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from builder.registry.place import Place
+    from builder.registry.token import Login
+    from builder.registry.transport import Reply
+
+MANIFEST_LIMIT = 4 * 1024 * 1024
+"""Bytes that a manifest may have: what the specification has registries take at least."""
+
+BLOB_LIMIT = 256 * 1024 * 1024
+"""Bytes of a blob that is read into memory: configurations and bills of materials, never layers."""
+
+_TAGS = 1000  # asked for in a page; a registry may give fewer
+_PAGES = 10_000
+
+
+class Registry:
+    """A registry that is read, for any number of threads. Use it as a context manager.
+
+    Every method raises RegistryError when the registry cannot be reached or lets nobody in, and ContentError when
+    what it has is not what it should be. A repository is a name without the host: `team/pytorch`.
+    """
+
+    def __init__(self, place: Place, find_login: Callable[[str], Login], *, patience: float = PATIENCE) -> None:
+        self.host = place.host
+        self._transport = Transport(place, find_login, patience=patience)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.close()
+
+    def cancel(self) -> None:
+        """Let requests that wait for their next attempt, and all later ones, raise Cancelled; from any thread."""
+        self._transport.cancel()
+
+    def require(self) -> None:
+        """Raise RegistryError unless a registry answers here, and lets this machine's login in."""
+        reply = self._transport.ask("GET", "/v2/", scope="", limit=MANIFEST_LIMIT)
+        if reply.status != 200:
+            hint = f"is it a registry? One with TLS has its CA in /etc/docker/certs.d/{self.host}/ca.crt."
+            raise RegistryError(f"{self.host}: it answers {reply.status} where a registry says 200", hint=hint)
+
+    def find(self, repository: str, target: str) -> Descriptor | None:
+        """Return what a tag or digest points at, None when there is no such thing. Its bytes are not read."""
+        reply = self._ask_manifest("HEAD", repository, target)
+        if reply is None:
+            return None
+        digest, size = reply.headers.get("Docker-Content-Digest", ""), reply.headers.get("Content-Length", "")
+        if is_digest(digest) and size.isdecimal():
+            return Descriptor(media_type=_media_type(reply), digest=digest, size=int(size))
+        # The header is no duty; what the tag has then has to be read.
+        manifest = self.read(repository, target)
+        if manifest is None:
+            return None
+        return Descriptor(media_type=manifest.media_type, digest=manifest.digest, size=len(manifest.data))
+
+    def read(self, repository: str, target: str) -> Manifest | None:
+        """Return the manifest or index that a tag or digest points at, None when there is no such thing."""
+        reply = self._ask_manifest("GET", repository, target)
+        if reply is None:
+            return None
+        told = target if is_digest(target) else reply.headers.get("Docker-Content-Digest", "")
+        return Manifest(
+            media_type=_media_type(reply) or str(parse_object(reply.body, target).get("mediaType", "")),
+            digest=told if is_digest(told) else digest_of(reply.body),
+            data=reply.body,
+        )
+
+    def read_blob(self, repository: str, blob: Descriptor) -> bytes:
+        """Return the bytes of a small blob: an image's configuration, a bill of materials."""
+        if blob.size > BLOB_LIMIT:
+            raise ContentError(f"{self.host}: {repository}: {blob.digest} is too large to be read here")
+        reply = self._transport.ask(
+            "GET",
+            f"/v2/{repository}/blobs/{blob.digest}",
+            scope=_scope(repository),
+            limit=blob.size,
+            is_whole=lambda it: it.status != 200 or matches(it.body, blob.digest),
+        )
+        self._require_found(reply, f"{repository}: the blob {blob.digest}")
+        return reply.body
+
+    def list_tags(self, repository: str) -> tuple[str, ...]:
+        """Return the tags of a repository, sorted; none where there is no such repository."""
+        tags: set[str] = set()
+        for reply in self._turn_pages(f"/v2/{repository}/tags/list?n={_TAGS}", repository):
+            if reply.status == 404:
+                return ()
+            self._require_found(reply, f"{repository}: the list of tags")
+            page = parse_object(reply.body, f"{self.host}: {repository}: the list of tags").get("tags") or []
+            if not isinstance(page, list) or not all(isinstance(tag, str) for tag in page):
+                raise ContentError(f"{self.host}: {repository}: the list of tags is none")
+            tags.update(page)
+        return tuple(sorted(tags))
+
+    def list_referrers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
+        """Return what is attached to a manifest: bills of materials, signatures.
+
+        From the referrers API, or in a registry without it from the tag that clients keep in its place.
+        """
+        found: list[Descriptor] = []
+        for reply in self._turn_pages(f"/v2/{repository}/referrers/{digest}", repository, accept=OCI_INDEX):
+            if reply.status != 200 or _media_type(reply) != OCI_INDEX:
+                manifest = self.read(repository, digest.replace(":", "-", 1))
+                return manifest.list_manifests() if manifest else ()
+            index = parse_object(reply.body, f"{self.host}: {repository}: what is attached")
+            found += parse_descriptors(index.get("manifests"), f"{self.host}: {repository}: what is attached")
+        return tuple(found)
+
+    def _ask_manifest(self, method: str, repository: str, target: str) -> Reply | None:
+        reply = self._transport.ask(
+            method,
+            f"/v2/{repository}/manifests/{target}",
+            scope=_scope(repository),
+            limit=MANIFEST_LIMIT,
+            accept=", ".join(sorted(INDEXES | MANIFESTS)),
+            is_whole=partial(_is_whole, target) if method == "GET" else lambda _: True,
+        )
+        if reply.status == 404:
+            return None
+        self._require_found(reply, f"{repository}: {target}")
+        return reply
+
+    def _turn_pages(self, path: str, repository: str, accept: str = "*/*") -> Iterator[Reply]:
+        """Yield each page of a list, once."""
+        seen: set[str] = set()
+        following: str | None = self._transport.place.url + path
+        while following and following not in seen and len(seen) < _PAGES:
+            seen.add(following)
+            reply = self._transport.ask("GET", following, scope=_scope(repository), limit=BLOB_LIMIT, accept=accept)
+            yield reply
+            following = reply.following and urljoin(self._transport.place.url + path, reply.following)
+            if following and not following.startswith(f"{self._transport.place.url}/"):
+                raise ContentError(f"{self.host}: {repository}: the next page is on another host")
+
+    def _require_found(self, reply: Reply, what: str) -> None:
+        if reply.status != 200:
+            raise ContentError(f"{self.host}: {what}: it answers {reply.status}")
+
+
+def _is_whole(target: str, reply: Reply) -> bool:
+    told = target if is_digest(target) else reply.headers.get("Docker-Content-Digest", "")
+    return reply.status != 200 or not told or matches(reply.body, told)
+
+
+def _media_type(reply: Reply) -> str:
+    return reply.headers.get("Content-Type", "").partition(";")[0].strip()
+
+
+def _scope(repository: str) -> str:
+    return f"repository:{repository}:pull"

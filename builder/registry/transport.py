@@ -1,0 +1,213 @@
+"""Requests to one registry: with a login where it asks for one, and once more where one failed that may yet work.
+
+A reply counts only as a whole. One that breaks off, is too short, or is not what its digest says is asked for again,
+like those of status 429 and 5xx, until `patience` is over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectionError as BrokenError
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
+from urllib3.util import Retry
+
+from builder.errors import Cancelled, RegistryError
+from builder.registry.content import ContentError
+from builder.registry.token import TokenRequest, answer_challenge, deny, read_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from builder.registry.place import Place
+    from builder.registry.token import Login
+
+PATIENCE = 60.0
+"""Seconds after which a request is not tried again, whatever the registry asks for with Retry-After."""
+
+CONNECTIONS = 8
+"""How many requests run at once at most: more are kept waiting by the callers."""
+
+_PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 6.4)
+"""Seconds before each new attempt."""
+
+_TIMEOUT = (10, 20)  # seconds to connect, and between two pieces of a reply
+_PIECE = 64 * 1024
+_TALK = 1024 * 1024  # bytes that may say why there is no answer
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_SURE = 2  # new attempts where more would hardly help
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole reply; `headers` are found by any case, `url` is where it came from, `following` its next page."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    following: str | None
+
+
+class Transport:
+    """The connections to one registry, for any number of threads; `find_login` is asked for its host at most once."""
+
+    def __init__(self, place: Place, find_login: Callable[[str], Login], *, patience: float = PATIENCE) -> None:
+        self.place = place
+        self._find_login = find_login
+        self._patience = patience
+        self._tokens: dict[str, str] = {}
+        self._login: tuple[Login] | None = None
+        self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        self._session = requests.Session()
+        self._session.trust_env = False  # the place has the proxies and the CA, docker's configuration the login
+        self._session.headers.update({"User-Agent": "imgbuild", "Accept-Encoding": "identity"})
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def cancel(self) -> None:
+        """Let every request that waits for its next attempt, and each later one, raise Cancelled."""
+        self._cancelled.set()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: str,
+        limit: int,
+        accept: str = "*/*",
+        is_whole: Callable[[Reply], bool] = lambda _: True,
+    ) -> Reply:
+        """Return what the registry answers: any status but 401, 403, 429 and 5xx, which raise RegistryError.
+
+        `path` begins with a slash, or is a whole address of the same registry. `scope` is what a token is to allow,
+        `limit` the most bytes that a body may have. Raises ContentError for a larger one, and for one that stays
+        other than `is_whole` wants it; Cancelled after `cancel`.
+        """
+        url = path if "://" in path else self.place.url + path
+        used = self._tokens.get(scope)
+        for _ in range(2):
+            headers = {"Accept": accept} | ({"Authorization": used} if used else {})
+            reply = self._insist(limit, is_whole, method, url, headers=headers)
+            if reply.status == 403:
+                break
+            if reply.status != 401:
+                return reply
+            used = self._authorize(reply.headers.get("WWW-Authenticate", ""), scope, used)
+        raise deny(self.place.host)
+
+    def _authorize(self, challenge: str, scope: str, used: str | None) -> str:
+        """Return the Authorization header for a scope, which another thread may have got meanwhile."""
+        with self._lock:
+            known = self._tokens.get(scope)
+            if known and known != used:
+                return known
+            if self._login is None:
+                self._login = (self._find_login(self.place.host),)
+            answer = answer_challenge(challenge, self._login[0], self.place, scope)
+            if isinstance(answer, TokenRequest):
+                answer = self._fetch_token(answer)
+            self._tokens[scope] = answer
+            return answer
+
+    def _fetch_token(self, asked: TokenRequest) -> str:
+        headers = {"Authorization": asked.authorization} if asked.authorization else {}
+        form = {"params": asked.params, "data": asked.data or None}
+        reply = self._insist(_TALK, lambda _: True, asked.method, asked.url, headers=headers, **form)
+        if reply.status != 200:
+            raise deny(self.place.host)
+        return read_token(reply.body, self.place)
+
+    def _insist(self, limit: int, is_whole: Callable[[Reply], bool], method: str, url: str, **more: Any) -> Reply:
+        end = time.monotonic() + self._patience
+        for number, pause in enumerate((*_PAUSES, None)):
+            wait = 0.0
+            try:
+                reply = self._send(limit, end, method, url, **more)
+                if reply.status in _BUSY:
+                    wait = _read_pause(reply)
+                    fault, most = RegistryError(f"{self.place.host}: it answers {reply.status}"), len(_PAUSES)
+                elif is_whole(reply):
+                    return reply
+                else:
+                    fault, most = ContentError(f"{self.place.host}: {_tail(url)} is not what its digest says"), _SURE
+            except (requests.RequestException, HTTPError, OSError) as error:
+                fault, most = _explain(error, self.place)
+            fault.hint = fault.hint or f"does {self.place.host} work? Rerun the same command later."
+            if pause is None or number >= most:
+                raise fault
+            wait = max(wait, pause)
+            if time.monotonic() + wait > end:
+                raise fault
+            if self._cancelled.wait(wait):
+                raise Cancelled("cancelled")
+        raise AssertionError("the last attempt returns or raises")
+
+    def _send(self, limit: int, end: float, method: str, url: str, **more: Any) -> Reply:
+        if self._cancelled.is_set():
+            raise Cancelled("cancelled")
+        verify = str(self.place.ca) if self.place.ca else True
+        with self._session.request(
+            method, url, stream=True, timeout=_TIMEOUT, verify=verify, proxies=dict(self.place.proxies), **more
+        ) as reply:
+            most = limit if reply.status_code == 200 else max(limit, _TALK)
+            body = b""
+            for piece in reply.iter_content(_PIECE):
+                body += piece
+                if len(body) > most:
+                    raise ContentError(f"{self.place.host}: {_tail(url)} has more than {most} bytes")
+                if time.monotonic() > end or self._cancelled.is_set():
+                    raise TimeoutError
+            following = reply.links.get("next", {}).get("url")
+            return Reply(
+                status=reply.status_code, headers=reply.headers, body=body, url=reply.url, following=following
+            )
+
+
+def _read_pause(reply: Reply) -> float:
+    """Return the seconds that a busy registry asks to wait (RFC 9110, Retry-After); 0 where it says nothing."""
+    try:
+        return Retry().parse_retry_after(reply.headers.get("Retry-After", "0"))
+    except (HTTPError, ValueError, OverflowError):
+        return 0.0
+
+
+def _explain(error: Exception, place: Place) -> tuple[RegistryError, int]:
+    """Return the error for a request that brought no reply, and how many new attempts are worth while."""
+    host = place.host
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(error, requests.exceptions.SSLError) or isinstance(reason, SSLError):
+        if "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error):
+            return RegistryError(f"{host}: it does not speak TLS", hint="say so with --insecure, if that is meant."), 0
+        hint = f"put its CA in /etc/docker/certs.d/{host}/ca.crt, or name it as ca-bundle in the sources."
+        return RegistryError(f"{host}: its certificate is not trusted", hint=hint), 0
+    if isinstance(error, requests.exceptions.ProxyError):
+        return RegistryError(f"{host}: the proxy on the way does not work", hint="see `proxy:` in the sources."), _SURE
+    if isinstance(reason, NameResolutionError):
+        return RegistryError(f"{host}: no such host is known here", hint="is the registry spelt right?"), 0
+    if isinstance(reason, NewConnectionError):
+        return RegistryError(f"{host}: it refuses the connection", hint=f"does a registry run at {host}?"), _SURE
+    if isinstance(error, requests.Timeout | TimeoutError):
+        return RegistryError(f"{host}: it does not answer in time"), _SURE
+    if isinstance(
+        error, requests.TooManyRedirects | requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema
+    ):
+        return RegistryError(f"{host}: it leads nowhere"), 0
+    if isinstance(error, BrokenError | requests.exceptions.ChunkedEncodingError | HTTPError):
+        return RegistryError(f"{host}: the connection broke off"), len(_PAUSES)
+    return RegistryError(f"{host}: it cannot be asked ({type(error).__name__})"), 0
+
+
+def _tail(url: str) -> str:
+    return url.partition("/v2/")[2].partition("?")[0] or "its answer"

@@ -1,0 +1,333 @@
+"""Reading a registry: what it has, whatever it does on the way, and what a person is told when it cannot be had."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.errors import Cancelled, RegistryError
+from builder.registry import transport
+from builder.registry.client import Registry
+from builder.registry.content import ContentError, parse_descriptors
+from builder.registry.image import read_image
+from builder.registry.place import Place
+from tests.registry import INDEX, LAYER, MANIFEST, FakeRegistry, run_fake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from builder.registry.token import Login
+
+NAME = "team/app"
+ARTIFACT = "application/vnd.cyclonedx+json"
+Open = "Callable[..., Registry]"
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with run_fake() as made:
+        yield made
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_PAUSES", (0.01,) * 7)
+
+
+@pytest.fixture
+def connect(fake: FakeRegistry, quick: None) -> Iterator[Callable[..., Registry]]:  # noqa: ARG001
+    made: list[Registry] = []
+
+    def call(login: Login = None, **more: Any) -> Registry:
+        made.append(Registry(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: login, **more))
+        return made[-1]
+
+    yield call
+    for registry in made:
+        registry.__exit__()
+
+
+def test_tag_leads_to_the_image(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    told = fake.add_image(NAME, "1", labels={"a": "b"}, layers={"base": 100, "top": 11}, env=("X=1=2",))
+    registry = connect()
+    image = read_image(registry, NAME, "1")
+    assert image is not None
+    assert (image.digest, image.manifest) == (told["digest"], told["digest"])
+    assert (image.compressed, image.labels, image.environment["X"]) == (111, {"a": "b"}, "1=2")
+    found = registry.find(NAME, "1")
+    assert found is not None
+    assert (found.digest, found.size, found.media_type) == (told["digest"], told["size"], MANIFEST)
+    assert read_image(registry, NAME, told["digest"]) == image
+
+
+def test_what_is_not_there_is_none(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.add_image(NAME, "1")
+    registry = connect()
+    assert registry.find(NAME, "2") is None
+    assert registry.read("team/other", "1") is None
+    assert read_image(registry, NAME, "2") is None
+    assert registry.list_tags("team/other") == ()
+
+
+def test_index_leads_to_the_image_for_this_platform(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    ours = fake.add_image(NAME, layers={"ours": 1})
+    other = fake.add_image(NAME, layers={"other": 1})
+    platforms = ((other, "arm64", "linux"), (ours, "amd64", "linux"), (other, "unknown", "unknown"))
+    manifests = [{**it, "platform": {"architecture": arch, "os": system}} for it, arch, system in platforms]
+    told = fake.add_manifest(NAME, {"mediaType": INDEX, "manifests": manifests}, "1")
+    image = read_image(connect(), NAME, "1")
+    assert image is not None
+    assert (image.digest, image.manifest) == (told["digest"], ours["digest"])
+
+
+def test_registry_that_tells_no_digest_is_read_all_the_same(
+    fake: FakeRegistry, connect: Callable[..., Registry]
+) -> None:
+    told = fake.add_image(NAME, "1")
+    fake.tells_digest = False
+    found = connect().find(NAME, "1")
+    assert found is not None
+    assert (found.digest, found.size) == (told["digest"], told["size"])
+
+
+def test_tags_of_all_pages_are_listed(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.page = 3
+    tags = [f"1.{n}" for n in range(10)]
+    fake.add_image(NAME, *tags)
+    assert connect().list_tags(NAME) == tuple(sorted(tags))
+    assert len(fake.asked) == 4
+
+
+def test_next_page_on_another_host_is_refused(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.add_image(NAME, "1")
+    fake.headers = {"Link": '<http://elsewhere.example/v2/>; rel="next"'}
+    with pytest.raises(ContentError, match="on another host"):
+        connect().list_tags(NAME)
+
+
+def test_page_that_leads_to_itself_ends(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.add_image(NAME, "1")
+    fake.headers = {"Link": f'</v2/{NAME}/tags/list?n=1000>; rel="next"'}
+    assert connect().list_tags(NAME) == ("1",)
+    assert len(fake.asked) == 1
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+def test_what_is_attached_is_found_with_the_api_and_without(
+    fake: FakeRegistry, connect: Callable[..., Registry], has_api: bool
+) -> None:
+    fake.has_referrers = has_api
+    image = fake.add_image(NAME, "1")
+    registry = connect()
+    assert registry.list_referrers(NAME, image["digest"]) == ()
+    made = fake.attach(NAME, image, ARTIFACT, b"{}")
+    (found,) = registry.list_referrers(NAME, image["digest"])
+    assert (found.digest, found.artifact_type) == (made["digest"], ARTIFACT)
+
+
+@pytest.mark.parametrize(("auth", "login"), [("basic", ("reader", "s3cret")), ("bearer", ("reader", "s3cret"))])
+def test_login_is_given_where_it_is_asked_for(
+    fake: FakeRegistry, connect: Callable[..., Registry], auth: str, login: Login
+) -> None:
+    fake.auth = auth
+    fake.add_image(NAME, "1")
+    fake.add_image("team/other", "1")
+    registry = connect(login)
+    registry.require()
+    for name in (NAME, "team/other", NAME):
+        assert registry.find(name, "1") is not None
+    assert fake.asked[0][2] == ""
+    assert sum(path.startswith("/token") for path in fake.paths) == (3 if auth == "bearer" else 0)
+
+
+def test_identity_token_is_exchanged(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.auth, fake.login = "bearer", "identity"
+    fake.add_image(NAME, "1")
+    assert connect(("", "identity")).find(NAME, "1") is not None
+    assert [method for method, path, _ in fake.asked if path.startswith("/token")] == ["POST"]
+    assert not any("identity" in path for path in fake.paths)
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+@pytest.mark.parametrize("login", [None, ("reader", "canary"), ("", "canary")])
+def test_wrong_login_is_told_and_never_shown(
+    fake: FakeRegistry, connect: Callable[..., Registry], auth: str, login: Login
+) -> None:
+    fake.auth = auth
+    with pytest.raises(RegistryError, match="access denied") as caught:
+        connect(login).require()
+    assert f"docker login {fake.address}" in str(caught.value)
+    assert caught.value.exit_code == 10
+    assert "canary" not in str(caught.value)
+    assert base64.b64encode(b"reader:canary").decode() not in repr(caught.value.__cause__)
+
+
+def test_token_that_has_expired_is_asked_for_anew(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.auth = "bearer"
+    fake.add_image(NAME, "1")
+    registry = connect(("reader", "s3cret"))
+    assert registry.find(NAME, "1") is not None
+    fake.faults = []
+    registry._transport._tokens[f"repository:{NAME}:pull"] = "Bearer old"
+    assert registry.find(NAME, "1") is not None
+
+
+def test_login_is_not_sent_in_the_clear_from_tls(fake: FakeRegistry) -> None:
+    from builder.registry.token import answer_challenge
+
+    place = Place(host="r.example", url="https://r.example")
+    with pytest.raises(RegistryError, match="in the clear"):
+        answer_challenge('Bearer realm="http://evil.example/token"', ("u", "p"), place, "")
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize("fault", ["reset", "cut", "lie", 429, 500, 502, 503, 504])
+def test_what_fails_five_times_in_a_row_arrives(
+    fake: FakeRegistry, connect: Callable[..., Registry], fault: int | str
+) -> None:
+    fake.add_image(NAME, "1")
+    fake.faults = [fault] * (2 if fault == "lie" else 5)
+    image = read_image(connect(), NAME, "1")
+    assert image is not None
+    assert fake.faults == []
+
+
+def test_pause_that_a_registry_asks_for_is_kept(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.add_image(NAME, "1")
+    fake.faults, fake.headers = [429], {"Retry-After": "1"}
+    began = time.monotonic()
+    assert connect().find(NAME, "1") is not None
+    assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize("asked", ["3600", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_pause_longer_than_patience_is_not_waited_for(
+    fake: FakeRegistry, connect: Callable[..., Registry], asked: str
+) -> None:
+    fake.faults, fake.headers = [429], {"Retry-After": asked}
+    began = time.monotonic()
+    with pytest.raises(RegistryError, match="answers 429"):
+        connect(patience=5).require()
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("asked", ["soon", "-3", ""])
+def test_pause_that_is_none_is_not_kept(fake: FakeRegistry, connect: Callable[..., Registry], asked: str) -> None:
+    fake.faults, fake.headers = [429], {"Retry-After": asked}
+    connect().require()
+
+
+def test_registry_that_stays_broken_is_told(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.faults = [503] * 100
+    with pytest.raises(RegistryError, match=f"{fake.address}: it answers 503"):
+        connect().require()
+    assert len(fake.asked) == 8
+
+
+def test_wait_for_the_next_attempt_can_be_cancelled(
+    fake: FakeRegistry, connect: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_PAUSES", (30.0,))
+    fake.faults = [503]
+    registry = connect()
+    threading.Timer(0.1, registry.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        registry.require()
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("what", ["manifest", "blob"])
+def test_bytes_that_are_not_those_of_their_digest_are_refused(
+    fake: FakeRegistry, connect: Callable[..., Registry], what: str
+) -> None:
+    told = fake.add_image(NAME, "1")
+    if what == "manifest":
+        kind, data = fake.manifests[NAME, told["digest"]]
+        fake.manifests[NAME, told["digest"]] = (kind, data + b" ")
+    else:
+        fake.blobs = {digest: data[:-1] + b" " for digest, data in fake.blobs.items()}
+    with pytest.raises(ContentError, match="is not what its digest says"):
+        read_image(connect(), NAME, told["digest"])
+
+
+def test_reply_without_end_is_left(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    told = fake.add_image(NAME, "1")
+    (blob,) = parse_descriptors([{**told, "size": 10}], "")
+    fake.blobs[told["digest"]] = b"x" * 1000
+    with pytest.raises(ContentError, match="more than 10 bytes"):
+        connect().read_blob(NAME, blob)
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        ({"mediaType": MANIFEST}, "a descriptor should stand here"),
+        ({"mediaType": MANIFEST, "config": {"mediaType": "x", "digest": "sha256:1", "size": 1}}, "has no digest"),
+        ({"mediaType": INDEX, "manifests": 3}, "a list of descriptors"),
+        ({"mediaType": INDEX, "manifests": []}, "an index with 0 images for linux/amd64"),
+        ({"mediaType": "application/vnd.docker.distribution.manifest.v1+prettyjws"}, "is no image"),
+    ],
+)
+def test_what_is_no_image_is_told(
+    fake: FakeRegistry, connect: Callable[..., Registry], document: dict[str, Any], fault: str
+) -> None:
+    fake.add_manifest(NAME, document, "1")
+    with pytest.raises(ContentError, match=fault):
+        read_image(connect(), NAME, "1")
+
+
+def test_artifact_is_no_image(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    made = fake.attach(NAME, fake.add_image(NAME, "1"), ARTIFACT, b"{}")
+    with pytest.raises(ContentError, match="attached to one"):
+        read_image(connect(), NAME, made["digest"])
+
+
+@pytest.mark.parametrize("config", ["[]", '{"config": 3}', '{"rootfs": []}', '{"config": {"Labels": [1]}}', "{"])
+def test_configuration_that_is_none_is_told(fake: FakeRegistry, connect: Callable[..., Registry], config: str) -> None:
+    blob = {"mediaType": "c", **fake.add_blob(config.encode())}
+    layers = [{"mediaType": LAYER, **fake.add_blob(b"layer")}]
+    fake.add_manifest(NAME, {"mediaType": MANIFEST, "config": blob, "layers": layers}, "1")
+    if config == '{"rootfs": []}':  # an empty one tells nothing, and nothing wrong
+        assert read_image(connect(), NAME, "1") is not None
+        return
+    with pytest.raises(ContentError):
+        read_image(connect(), NAME, "1")
+
+
+def test_nobody_there_is_told_soon(quick: None) -> None:  # noqa: ARG001
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(RegistryError, match=f"{host}: it refuses the connection") as caught:
+            Registry(Place(host=host, url=f"http://{host}"), lambda _: None).require()
+    assert caught.value.hint == f"does a registry run at {host}?"
+
+
+def test_registry_without_tls_is_told(fake: FakeRegistry) -> None:
+    with pytest.raises(RegistryError, match="does not speak TLS") as caught:
+        Registry(Place(host=fake.address, url=f"https://{fake.address}"), lambda _: None).require()
+    assert "--insecure" in str(caught.value)
+
+
+@given(
+    node=st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["mediaType", "digest", "size", "platform", "annotations"]), inner)
+        ),
+        max_leaves=10,
+    )
+)
+def test_any_json_is_descriptors_or_told(node: Any) -> None:
+    with contextlib.suppress(ContentError):
+        assert all(it.digest and it.size >= 0 for it in parse_descriptors(node, "here"))
