@@ -21,6 +21,7 @@ from builder.commands.plan import plan
 from builder.commands.render import render
 from builder.commands.sbom import sbom
 from builder.commands.site import site
+from builder.commands.status import status
 from builder.commands.test import test
 from builder.errors import Cancelled, ImgbuildError
 
@@ -40,7 +41,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export, sbom, site):
+for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export, sbom, status, site):
     cli.add_command(_command)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LABEL = "dev.imgbuild"
 _YEAR_10000 = 253_402_300_800
+OCI = "org.opencontainers.image"
 CONSTRAINTS = "/etc/imgbuild/constraints.txt"
 
 
@@ -68,12 +69,32 @@ def render_context(locked: LockedCell, *, templates: jinja2.Environment, checks:
         "prefix": PREFIX,
         "command": json.dumps(definition.command),
         "env": [(key, _quote(value)) for key, value in _variables(job)],
-        "labels": [(key, _quote(value)) for key, value in _labels(job, locked.environment, checks)],
+        "labels": [(key, _quote(value)) for key, value in list_labels(job, locked.environment, checks).items()],
     }
     files = [ContextFile(path=path, data=text.encode()) for path, text in _render(templates, values)]
     files += [ContextFile(path=f"{step.folder}/{name}", data=data) for step in steps for name, data in step.lists]
     files.append(ContextFile(path="cell/constraints.txt", data=_render_pins(locked.environment)))
     return Context(files=tuple(sorted(files, key=lambda file: file.path)))
+
+
+def list_labels(job: Job, environment: Environment, checks: str) -> dict[str, str]:
+    """Return the labels of a cell's image, in order; `checks` is the digest of the checks that it has to pass.
+
+    They are what can be read before a pull. Keys: github.com/opencontainers/image-spec, annotations.md.
+    """
+    cell, base = job.cell, job.base
+    labels = {
+        f"{OCI}.title": cell.id,
+        f"{OCI}.created": datetime.fromtimestamp(find_epoch(environment), UTC).isoformat(),
+        f"{OCI}.base.name": base.ref,
+        f"{OCI}.base.digest": base.digest,
+    }
+    facts = {"image": cell.image, "python": cell.python, "cuda": cell.cuda or "cpu", "torch": cell.torch}
+    if cell.cuda and (driver := driver_for(cell.cuda).minimum):
+        facts["driver"] = name_driver(driver)
+    facts |= {"arches": " ".join(job.arches), "packages": digest_packages(environment), "checks": checks}
+    labels |= {f"{LABEL}.{key}": str(value) for key, value in facts.items() if value}
+    return {key: value for key, value in labels.items() if value}
 
 
 def digest_packages(environment: Environment) -> str:
@@ -131,20 +152,3 @@ def _variables(job: Job) -> list[tuple[str, str]]:
         if driver := driver_for(job.cell.cuda).minimum:
             variables += [("IMGBUILD_DRIVER", name_driver(driver))]
     return [*variables, *job.definition.env]
-
-
-def _labels(job: Job, environment: Environment, checks: str) -> Iterator[tuple[str, str]]:
-    """Yield what can be read before an image is pulled. Keys: github.com/opencontainers/image-spec, annotations.md."""
-    cell, base = job.cell, job.base
-    yield "org.opencontainers.image.title", cell.id
-    yield "org.opencontainers.image.created", datetime.fromtimestamp(find_epoch(environment), UTC).isoformat()
-    yield "org.opencontainers.image.base.name", base.ref
-    if base.digest:
-        yield "org.opencontainers.image.base.digest", base.digest
-    facts = {"image": cell.image, "python": cell.python, "cuda": cell.cuda or "cpu", "torch": cell.torch}
-    if cell.cuda and (driver := driver_for(cell.cuda).minimum):
-        facts["driver"] = name_driver(driver)
-    facts |= {"arches": " ".join(job.arches), "packages": digest_packages(environment), "checks": checks}
-    for key, value in facts.items():
-        if value:
-            yield f"{LABEL}.{key}", str(value)

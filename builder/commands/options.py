@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
     from builder.progress import Progress
     from builder.project import Project
+    from builder.registry.client import Registry
     from builder.sources import Sources
 
 _PROGRESS = ("auto", "rich", "plain", "github", "quiet")
@@ -48,6 +49,24 @@ def add_progress(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the option of those that take a while."""
     help_text = "How to draw what goes on."
     return click.option("--progress", type=click.Choice(_PROGRESS), default="auto", help=help_text)(command)
+
+
+def add_registry(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of those that read a registry."""
+    help_text = "Speak to the registry without TLS."
+    return add_sources(click.option("--insecure", is_flag=True, help=help_text)(command))
+
+
+@contextmanager
+def open_registry(text: str, sources: Sources, *, insecure: bool) -> Iterator[tuple[Registry, str]]:
+    """Yield the registry of `registry.example/team` and the path in it, which may be empty. Raises RegistryError."""
+    from builder.logins import read_logins
+    from builder.registry.client import Registry
+    from builder.registry.place import find_place, split_registry
+
+    host, path = split_registry(text)
+    with Registry(find_place(host, sources, insecure=insecure), read_logins()) as registry:
+        yield registry, path
 
 
 def open_project(folder: Path | None) -> Project:

@@ -100,16 +100,25 @@ def read_entries(path: Path) -> tuple[Entry, ...]:
     that is wrong as `entries[3].digest`.
     """
     try:
-        document = json.loads(path.read_bytes(), object_pairs_hook=_refuse_twins)
-        return _parse_document(Value(document, "the file"))
+        return parse_entries(path.read_bytes())
     except OSError as error:
         raise ImgbuildError(f"cannot be read: {error.strerror}", path=path) from error
+    except ImgbuildError as error:
+        error.path = path
+        raise
+
+
+def parse_entries(text: bytes) -> tuple[Entry, ...]:
+    """Return the entries of a text, as `read_entries` does of a file. Raises ImgbuildError."""
+    try:
+        document = json.loads(text, object_pairs_hook=_refuse_twins)
+        return _parse_document(Value(document, "the file"))
     except ValueFault as error:
-        raise ImgbuildError(str(error), path=path, hint=_HINT) from error
+        raise ImgbuildError(str(error), hint=_HINT) from error
     except json.JSONDecodeError as error:
-        raise ImgbuildError(f"no JSON: {error.msg}", path=path, line=error.lineno, hint=_HINT) from error
+        raise ImgbuildError(f"no JSON: {error.msg}", line=error.lineno, hint=_HINT) from error
     except (ValueError, RecursionError) as error:
-        raise ImgbuildError("no JSON in UTF-8 that can be read", path=path, hint=_HINT) from error
+        raise ImgbuildError("no JSON in UTF-8 that can be read", hint=_HINT) from error
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

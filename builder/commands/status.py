@@ -1,0 +1,80 @@
+"""`imgbuild status`: what a registry has of the matrix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from builder.commands.options import add_registry, choose_cells, open_project, open_registry, redacted, write_output
+from builder.errors import DriftError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.status import Status
+
+
+@click.command()
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option("--registry", "place", required=True, metavar="HOST/PATH", help="Where the images were pushed to.")
+@add_registry
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--entries",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write what `imgbuild site --from FILE` reads.",
+)
+@click.pass_obj
+def status(
+    folder: Path | None,
+    images: Sequence[str],
+    place: str,
+    sources: str | None,
+    entries: Path | None,
+    *,
+    insecure: bool,
+    as_json: bool,
+) -> None:
+    """Compare a registry with the matrix and its locks, by the labels of its images; nothing is pulled.
+
+    A cell's image is up to date, missing, stale (lock, checks or base have moved since), wrong (its labels are not
+    those of its tag) or unlocked (there is no lock to compare it with). A tag that no cell has is orphaned, an alias,
+    immutable or foreign. Exit code 12 when anything is missing, stale, wrong, unlocked or orphaned.
+    """
+    from builder.reconcile import reconcile
+    from builder.sources import find_sources
+    from builder.status import describe_status
+    from builder.status_table import draw_status
+
+    project = open_project(folder)
+    if images:
+        choose_cells(project, images, (), ())
+    chosen = [found for found in project.definitions if not images or found.name in images]
+    settings = find_sources(sources)
+    with redacted(settings), open_registry(place, settings, insecure=insecure) as (registry, path):
+        found = reconcile(project, chosen, registry, path)
+    click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else draw_status(found.status))
+    if entries:
+        from builder.site.published import dump_entries
+
+        write_output(dump_entries(found.published), entries)
+    _require_order(found.status)
+
+
+def _require_order(status: Status) -> None:
+    """Raise DriftError unless everything is as it should be."""
+    if not (faults := status.faults):
+        return
+    hints = {
+        "unlocked": "run `imgbuild lock`",
+        "missing": f"publish with `imgbuild build --all --locked --push {status.registry}`",
+        "orphaned": "remove orphaned tags in the registry when nobody uses them",
+    }
+    alike = {"stale": "missing", "wrong": "missing"}
+    told = dict.fromkeys(hints[alike.get(state, state)] for state in faults)
+    text = ", ".join(f"{count} {state}" for state, count in faults.items())
+    raise DriftError(f"{status.registry}: {text}", hint="; ".join(told) + ".")

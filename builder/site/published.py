@@ -1,0 +1,83 @@
+"""Fill the catalogue from a registry: what an image's labels say, and its packages where the lock is its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from builder.render import LABEL, OCI, digest_packages
+from builder.site.entries import VERSION, Entry, parse_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from builder.lock import Environment
+    from builder.registry.image import PublishedImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """An image in a registry, under its whole ref, and the locked environment of its cell as that is now, if any."""
+
+    ref: str
+    image: PublishedImage
+    environment: Environment | None
+
+
+def dump_entries(images: Iterable[Published]) -> str:
+    """Return the file that `imgbuild site --from` reads, in the order given.
+
+    Packages are told where the lock is the one that the image was made from. How large the image is unpacked, which
+    checks it passed and what its tag meant before, a registry does not tell.
+    """
+    document = {"version": VERSION, "entries": [_make_node(it) for it in images]}
+    return json.dumps(document, indent=1) + "\n"
+
+
+def make_entries(images: Iterable[Published]) -> tuple[Entry, ...]:
+    """Return the entries of published images. Raises ImgbuildError where a label is not what imgbuild writes."""
+    return parse_entries(dump_entries(images).encode())
+
+
+def _make_node(published: Published) -> dict[str, Any]:
+    image = published.image
+    told = {key.removeprefix(f"{LABEL}."): value for key, value in image.labels.items()}
+    has_gpu = told.get("cuda") != "cpu"
+    return {
+        "image": told.get("image"),
+        "ref": published.ref,
+        "digest": image.digest,
+        "python": told.get("python"),
+        "cuda": told.get("cuda"),
+        "torch": told.get("torch"),
+        "min_driver": told.get("driver") if has_gpu else None,
+        "arches": told.get("arches", "").split() if has_gpu else [],
+        "compressed": image.compressed,
+        "unpacked": None,
+        "created": _find_time(image.labels.get(f"{OCI}.created"), image.created),
+        "revision": image.labels.get(f"{OCI}.revision"),
+        "packages": _list_packages(published.environment, told.get("packages")),
+        "verdicts": [],
+        "previous": None,
+    }
+
+
+def _list_packages(environment: Environment | None, told: str | None) -> list[dict[str, str]]:
+    if environment is None or digest_packages(environment) != told:
+        return []
+    kinds = (("conda", environment.conda), ("pip", environment.pip))
+    return [{"name": it.name, "version": it.version, "kind": kind} for kind, found in kinds for it in found]
+
+
+def _find_time(*texts: str | None) -> str | None:
+    """Return the first text that is a time with its zone."""
+    for text in filter(None, texts):
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            continue
+        if found.tzinfo:
+            return found.isoformat()
+    return None

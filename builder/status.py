@@ -1,0 +1,176 @@
+"""Compare the matrix and its locks with what a registry has. Pure: others have read both.
+
+An image is judged by its labels, which the cell's lock, definition and base decide to the letter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from builder.render import LABEL, OCI
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from builder.errors import RegistryError
+    from builder.matrix import Cell
+    from builder.registry.image import PublishedImage
+
+CellState = Literal["up to date", "missing", "stale", "wrong", "unlocked"]
+TagState = Literal["orphaned", "alias", "immutable", "foreign"]
+
+_FACTS = ("image", "python", "cuda", "torch")
+"""What the tag says too: labels that differ from it are not those of this image."""
+
+_MOVED = {
+    f"{LABEL}.packages": "the lock has other packages",
+    f"{LABEL}.checks": "it has passed other checks",
+    f"{OCI}.base.name": "the base is another",
+    f"{OCI}.base.digest": "the base has moved",
+}
+
+_TAG = r"(?:[0-9][0-9A-Za-z.]*-)?(?:cpu|cu[0-9]{2,3})-py3[0-9]{1,2}"
+_CELL_TAG = re.compile(_TAG)
+_IMMUTABLE = re.compile(rf"{_TAG}-[0-9a-f]{{7,64}}")
+_ATTACHED = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\..*)?")
+"""Tags under which clients keep what is attached to an image, in registries without the referrers API."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a registry should have of a cell: `labels` are None where its lock will not do, and `why` says so."""
+
+    cell: Cell
+    repository: str
+    labels: Mapping[str, str] | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellStatus:
+    """How a cell's image is in a registry, and why it is not as it should be; `digest` is None where there is none."""
+
+    cell: str
+    ref: str
+    state: CellState
+    reasons: tuple[str, ...]
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagStatus:
+    """A tag that no cell has. Only one that a cell had once is a fault: orphaned."""
+
+    ref: str
+    state: TagState
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What a registry has of a project."""
+
+    registry: str
+    cells: tuple[CellStatus, ...]
+    tags: tuple[TagStatus, ...]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many cells and tags are in each state."""
+        return Counter([*(it.state for it in self.cells), *(it.state for it in self.tags)])
+
+    @property
+    def faults(self) -> Counter[str]:
+        """`counts` of the states that somebody has to do something about."""
+        fine = {"up to date", "alias", "immutable", "foreign"}
+        return Counter({state: count for state, count in self.counts.items() if state not in fine})
+
+
+def judge_cell(wanted: Wanted, found: PublishedImage | RegistryError | None, host: str) -> CellStatus:
+    """Return the status of a cell; what was found under its tag may be no image that can be read, or nothing."""
+    digest = None if found is None or isinstance(found, Exception) else found.digest
+    state, reasons = _judge(wanted, found)
+    ref = f"{host}/{wanted.repository}:{wanted.cell.tag}"
+    return CellStatus(cell=wanted.cell.id, ref=ref, state=state, reasons=reasons, digest=digest)
+
+
+def judge_tags(
+    repository: str,
+    tags: Iterable[str],
+    others: Mapping[str, PublishedImage | None],
+    known: Mapping[str, str],
+    host: str,
+) -> tuple[TagStatus, ...]:
+    """Return the status of the tags of a repository that no cell has.
+
+    `others` are the images under those tags that `needs_reading` names, None where there is no image of imgbuild's;
+    `known` has the cells' tags by the digests that these mean.
+    """
+    found = []
+    for tag in tags:
+        state: TagState
+        if _ATTACHED.fullmatch(tag):
+            continue
+        if _CELL_TAG.fullmatch(tag):
+            state, text = "orphaned", "no cell has this tag any more"
+        elif _IMMUTABLE.fullmatch(tag):
+            state, text = "immutable", ""
+        elif image := others.get(tag):
+            state, text = "alias", f"means {known.get(image.digest, 'an image that no cell has now')}"
+        else:
+            state, text = "foreign", "not imgbuild's"
+        found.append(TagStatus(ref=f"{host}/{repository}:{tag}", state=state, text=text))
+    return tuple(found)
+
+
+def needs_reading(tag: str) -> bool:
+    """Return whether a tag that no cell has tells nothing by itself: it may be an alias."""
+    return not any(form.fullmatch(tag) for form in (_CELL_TAG, _IMMUTABLE, _ATTACHED))
+
+
+def describe_status(status: Status) -> dict[str, object]:
+    """Return a status as plain values for JSON."""
+    return {
+        "registry": status.registry,
+        "cells": [
+            {"cell": it.cell, "ref": it.ref, "state": it.state, "reasons": list(it.reasons), "digest": it.digest}
+            for it in status.cells
+        ],
+        "tags": [{"ref": it.ref, "state": it.state} for it in status.tags],
+    }
+
+
+def _judge(wanted: Wanted, found: PublishedImage | RegistryError | None) -> tuple[CellState, tuple[str, ...]]:
+    if isinstance(found, Exception):
+        return "wrong", (found.message,)
+    if found and (wrong := tuple(_list_wrong(wanted.cell, found))):
+        return "wrong", wrong
+    if wanted.labels is None:
+        return "unlocked", (wanted.why,)
+    if found is None:
+        return "missing", ()
+    moved = tuple(dict.fromkeys(_list_moved(wanted.labels, found.labels)))
+    return ("stale", moved) if moved else ("up to date", ())
+
+
+def _list_wrong(cell: Cell, found: PublishedImage) -> Iterable[str]:
+    if f"{LABEL}.image" not in found.labels:
+        yield "it is not imgbuild's: it has no labels of imgbuild"
+        return
+    told = {"image": cell.image, "python": cell.python, "cuda": cell.cuda or "cpu", "torch": cell.torch or "none"}
+    for key in _FACTS:
+        if (label := found.labels.get(f"{LABEL}.{key}", "none")) != str(told[key]):
+            yield f"its tag says {key} {told[key]}, its label {label}"
+    # What the entrypoint goes by: builder/render.py sets it beside the label, from the same cell.
+    variable = found.environment.get("IMGBUILD_CUDA", "cpu")
+    if (label := found.labels.get(f"{LABEL}.cuda", "none")) != variable:
+        yield f"its label says cuda {label}, its environment {variable}"
+
+
+def _list_moved(labels: Mapping[str, str], found: Mapping[str, str]) -> Iterable[str]:
+    for key, value in labels.items():
+        if found.get(key) != value:
+            yield _MOVED.get(key) or f"its label {key} is {found.get(key, 'missing')}, not {value}"

@@ -1,0 +1,223 @@
+"""`imgbuild status`: what a registry has of the matrix, told cell by cell and tag by tag."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder.site.entries import read_entries
+from tests.published import PATH, Workshop, make_workshop
+from tests.registry import INDEX, FakeRegistry, run_fake
+from tests.samples import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.unit.conftest import Run
+
+    Ask = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with run_fake() as made:
+        yield made
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, bare_host: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bare_host / "cache"))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    return make_workshop(tmp_path / "project")
+
+
+@pytest.fixture
+def ask(run: Run, workshop: Workshop, fake: FakeRegistry) -> Ask:
+    def call(*more: str | Path) -> tuple[int, dict[str, Any], str]:
+        code, out, err = run(
+            "--project", workshop.root, "status", "--registry", f"{fake.address}/{PATH}", "--json", *more
+        )
+        return code, json.loads(out) if out else {}, err
+
+    return call
+
+
+def states(found: dict[str, Any]) -> dict[str, str]:
+    return {it["ref"].rpartition(":")[2]: it["state"] for it in (*found["cells"], *found["tags"])}
+
+
+def test_registry_that_has_everything_is_0(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
+    workshop.publish(fake)
+    code, found, err = ask()
+    assert (code, err) == (0, "")
+    assert set(states(found).values()) == {"up to date"}
+    assert [it["cell"] for it in found["cells"]] == [cell.id for cell in workshop.cells]
+    assert found["cells"][0]["digest"] == fake.tags["team/demo"]["cu126-py310"]
+    assert found["registry"] == f"{fake.address}/team"
+
+
+def test_each_state_is_told_with_its_reason_and_the_exit_code_is_12(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry
+) -> None:
+    fine, moved, forged, _ = workshop.cells
+    workshop.publish(fake, fine)
+    workshop.publish(fake, moved, **{"org.opencontainers.image.base.name": "older.example/base:1"})
+    workshop.publish(fake, forged, **{"dev.imgbuild.python": "3.12"})
+    code, found, err = ask()
+    assert code == 12
+    assert states(found) == {
+        "cu126-py310": "up to date",
+        "cpu-py310": "stale",
+        "cu126-py311": "wrong",
+        "cpu-py311": "missing",
+    }
+    assert [it["reasons"] for it in found["cells"]] == [
+        [],
+        ["the base is another"],
+        ["its tag says python 3.11, its label 3.12"],
+        [],
+    ]
+    assert "1 stale, 1 wrong, 1 missing" in err
+    assert f"imgbuild build --all --locked --push {fake.address}/team" in err
+
+
+def test_lock_that_moved_makes_an_image_stale(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
+    workshop.publish(fake)
+    workshop.lock(pip=[make_wheel("wheely", "2.0")])
+    code, found, _ = ask()
+    assert code == 12
+    assert set(states(found).values()) == {"stale"}
+    assert found["cells"][0]["reasons"] == ["the lock has other packages"]
+
+
+def test_checks_that_an_image_has_not_passed_make_it_stale(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
+    workshop.publish(fake)
+    own = workshop.root / "images" / "demo" / "checks" / "more.py"
+    own.parent.mkdir()
+    own.write_text("")
+    _, found, _ = ask()
+    assert found["cells"][0]["reasons"] == ["it has passed other checks"]
+
+
+def test_cell_without_a_lock_is_unlocked_and_the_others_are_judged(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry
+) -> None:
+    workshop.publish(fake)
+    workshop.define(matrix="{python: ['3.10', '3.11', '3.12'], cuda: ['12.6', cpu], torch: none}")
+    code, found, err = ask()
+    assert code == 12
+    assert states(found)["cpu-py312"] == "unlocked"
+    assert states(found)["cpu-py311"] == "up to date"
+    assert "run `imgbuild lock`" in err
+
+
+@pytest.mark.parametrize("kind", ["foreign", "broken", "environment"])
+def test_tag_whose_image_is_another_is_wrong(ask: Ask, workshop: Workshop, fake: FakeRegistry, kind: str) -> None:
+    workshop.publish(fake)
+    if kind == "foreign":
+        fake.add_image("team/demo", "cpu-py310", labels={"maintainer": "x"})
+    elif kind == "broken":
+        fake.add_manifest("team/demo", {"mediaType": INDEX, "manifests": []}, "cpu-py310")
+    else:
+        cell = next(cell for cell in workshop.cells if cell.tag == "cpu-py310")
+        fake.add_image("team/demo", cell.tag, labels=workshop.labels(cell), env=("IMGBUILD_CUDA=12.6",))
+    code, found, _ = ask()
+    assert code == 12
+    assert states(found)["cpu-py310"] == "wrong"
+    assert set(states(found).values()) == {"wrong", "up to date"}
+
+
+def test_tag_that_no_cell_has_is_orphaned_and_others_are_only_listed(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry
+) -> None:
+    workshop.publish(fake)
+    digest = fake.tags["team/demo"]["cpu-py311"]
+    extra = {"latest": digest, "cpu-py311-0123456789ab": digest, f"sha256-{'0' * 64}": digest}
+    fake.tags["team/demo"] |= extra
+    fake.add_image("team/demo", "mine")
+    code, found, _ = ask()
+    assert code == 0
+    listed = {it["ref"].rpartition(":")[2]: it["state"] for it in found["tags"]}
+    assert listed == {"latest": "alias", "cpu-py311-0123456789ab": "immutable", "mine": "foreign"}
+    fake.tags["team/demo"]["2.7.1-cu118-py39"] = digest
+    code, found, err = ask()
+    assert code == 12
+    assert states(found)["2.7.1-cu118-py39"] == "orphaned"
+    assert "1 orphaned" in err
+
+
+def test_table_says_the_same(run: Run, workshop: Workshop, fake: FakeRegistry) -> None:
+    workshop.publish(fake, *workshop.cells[:3])
+    fake.tags["team/demo"]["latest"] = fake.tags["team/demo"]["cpu-py310"]
+    fake.tags["team/demo"]["cpu-py310-0123456789ab"] = fake.tags["team/demo"]["cpu-py310"]
+    code, out, _ = run("--project", workshop.root, "status", "demo", "--registry", f"{fake.address}/team")
+    assert code == 12
+    assert out.splitlines() == [
+        f"up to date  {fake.address}/team/demo:cu126-py310",
+        f"up to date  {fake.address}/team/demo:cpu-py310",
+        f"up to date  {fake.address}/team/demo:cu126-py311",
+        f"missing     {fake.address}/team/demo:cpu-py311",
+        f"alias       {fake.address}/team/demo:latest       means cpu-py310",
+        "3 up to date, 1 missing, 1 alias",
+        "1 immutable tag",
+    ]
+
+
+def test_registry_that_lets_nobody_in_is_10_and_an_unknown_image_4(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry
+) -> None:
+    workshop.publish(fake)
+    fake.auth = "bearer"
+    code, _, err = ask()
+    assert code == 10
+    assert f"docker login {fake.address}" in err
+    assert ask("nothing")[0] == 4
+
+
+def test_status_of_twelve_cells_takes_less_than_a_second(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
+    pythons = ", ".join(f"'3.{minor}'" for minor in range(9, 13))
+    workshop.define(matrix=f"{{python: [{pythons}], cuda: ['11.8', '12.6', cpu], torch: none}}")
+    workshop.lock()
+    workshop.publish(fake)
+    assert ask()[0] == 0  # what is imported once, is
+    began = time.monotonic()
+    code, found, _ = ask()
+    assert time.monotonic() - began < 1
+    assert (code, len(found["cells"])) == (0, 12)
+
+
+def test_catalogue_is_filled_from_the_registry(
+    ask: Ask, run: Run, workshop: Workshop, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    workshop.publish(fake)
+    fake.add_image("team/demo", "cpu-py311", labels={"maintainer": "somebody"})
+    path = tmp_path / "entries.json"
+    assert ask("--entries", path)[0] == 12
+    gpu, cpu, other = read_entries(path)
+    assert gpu.ref == f"{fake.address}/team/demo:cu126-py310"
+    assert gpu.digest == fake.tags["team/demo"]["cu126-py310"]
+    assert (str(gpu.python), str(gpu.cuda), gpu.torch, gpu.compressed) == ("3.10", "12.6", None, 1110)
+    assert str(gpu.min_driver) == "525.60.13"
+    assert gpu.created is not None
+    assert {(it.name, it.kind) for it in gpu.packages} >= {("python", "conda"), ("wheely", "pip")}
+    assert (cpu.cuda, cpu.min_driver) == (None, None)
+    assert other.ref.endswith("cu126-py311")
+    site = tmp_path / "site"
+    place = f"{fake.address}/team"
+    assert run("--project", workshop.root, "site", "--from-registry", place, "--output", site)[0] == 0
+    assert gpu.digest in "".join(page.read_text() for page in site.glob("*.html"))
+    both = ("--from", path, "--from-registry", place)
+    assert run("--project", workshop.root, "site", *both, "--output", site)[0] == 2
+
+
+def test_catalogue_has_no_packages_of_another_lock(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    workshop.publish(fake)
+    workshop.lock(pip=[])
+    ask("--entries", tmp_path / "entries.json")
+    assert {entry.packages for entry in read_entries(tmp_path / "entries.json")} == {()}
