@@ -12,6 +12,7 @@ from builder import __version__
 from builder.commands.bake import bake
 from builder.commands.bench import bench
 from builder.commands.build import build
+from builder.commands.diff import diff
 from builder.commands.doctor import doctor
 from builder.commands.export import export
 from builder.commands.init import init
@@ -41,7 +42,7 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export, sbom, status, site):
+for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export, sbom, status, diff, site):
     cli.add_command(_command)
 
 

@@ -17,8 +17,10 @@ from builder.registry.content import (
     ContentError,
     Descriptor,
     Manifest,
+    clean,
     digest_of,
     is_digest,
+    is_tag,
     matches,
     parse_descriptors,
     parse_object,
@@ -91,7 +93,7 @@ class Registry:
             return None
         told = target if is_digest(target) else reply.headers.get("Docker-Content-Digest", "")
         return Manifest(
-            media_type=_media_type(reply) or str(parse_object(reply.body, target).get("mediaType", "")),
+            media_type=_media_type(reply) or clean(str(parse_object(reply.body, target).get("mediaType", ""))),
             digest=told if is_digest(told) else digest_of(reply.body),
             data=reply.body,
         )
@@ -118,7 +120,7 @@ class Registry:
                 return ()
             self._require_found(reply, f"{repository}: the list of tags")
             page = parse_object(reply.body, f"{self.host}: {repository}: the list of tags").get("tags") or []
-            if not isinstance(page, list) or not all(isinstance(tag, str) for tag in page):
+            if not isinstance(page, list) or not all(isinstance(tag, str) and is_tag(tag) for tag in page):
                 raise ContentError(f"{self.host}: {repository}: the list of tags is none")
             tags.update(page)
         return tuple(sorted(tags))

@@ -21,6 +21,8 @@ MANIFESTS = frozenset({OCI_MANIFEST, "application/vnd.docker.distribution.manife
 
 _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
+_TAG = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
 
 class ContentError(RegistryError):
     """What the registry has under a name is no image, or not what its digest says."""
@@ -88,7 +90,7 @@ def parse_descriptor(node: Any, where: str) -> Descriptor:
             size=node["size"],
             artifact_type=_text(node.get("artifactType") or ""),
             platform="/".join(_text(platform.get(key) or "") for key in ("os", "architecture")) if platform else "",
-            annotations=tuple((key, _text(value)) for key, value in (node.get("annotations") or {}).items()),
+            annotations=tuple((_text(key), _text(value)) for key, value in (node.get("annotations") or {}).items()),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise ContentError(f"{where}: a descriptor should stand here") from error
@@ -102,6 +104,11 @@ def is_digest(text: str) -> bool:
     return bool(_DIGEST.fullmatch(text))
 
 
+def is_tag(text: str) -> bool:
+    """Return whether a text is a tag (distribution-spec, "Pulling manifests")."""
+    return bool(_TAG.fullmatch(text))
+
+
 def matches(data: bytes, digest: str) -> bool:
     """Return whether bytes have a digest."""
     return is_digest(digest) and hashlib.new(digest.partition(":")[0], data).hexdigest() == digest.partition(":")[2]
@@ -112,7 +119,12 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+def clean(text: str) -> str:
+    """Return a text of one line without what cannot be seen: whoever wrote it, it may be printed to a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
-    return value
+    return clean(value)

@@ -10,6 +10,7 @@ from builder.registry.content import (
     MANIFESTS,
     ContentError,
     Descriptor,
+    clean,
     parse_descriptor,
     parse_descriptors,
     parse_object,
@@ -33,6 +34,7 @@ class PublishedImage:
 
     `digest` is what its tag means, of an index where that is one; `manifest` is that of the image itself. `layers` are
     from the base up, `diff_ids` the digests of their content, unpacked. `created` is as its configuration has it.
+    What people wrote, labels and variables, is fit to be printed.
     """
 
     digest: str
@@ -77,15 +79,15 @@ def _describe(
     top: Manifest, manifest: Manifest, layers: tuple[Descriptor, ...], told: Mapping[str, Any]
 ) -> PublishedImage:
     config = told.get("config") or {}
-    variables = (str(line).partition("=") for line in config.get("Env") or ())
+    variables = (clean(str(line)).partition("=") for line in config.get("Env") or ())
     return PublishedImage(
         digest=top.digest,
         manifest=manifest.digest,
         layers=layers,
         diff_ids=tuple(map(str, (told.get("rootfs") or {}).get("diff_ids") or ())),
-        labels={str(key): str(value) for key, value in (config.get("Labels") or {}).items()},
+        labels={clean(str(key)): clean(str(value)) for key, value in (config.get("Labels") or {}).items()},
         environment={key: value for key, _, value in variables},
-        created=str(told.get("created") or ""),
+        created=clean(str(told.get("created") or "")),
     )
 
 

@@ -1,0 +1,105 @@
+"""Which packages a published image has: from the lock that it was made from, or a bill of materials attached to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from builder.errors import LockError
+from builder.lock import FILE_NAME, read_lock
+from builder.locking import cache_dir
+from builder.registry.client import MANIFEST_LIMIT
+from builder.registry.content import ContentError, clean, parse_descriptors, parse_object
+from builder.render import LABEL, digest_packages
+from builder.site.entries import Package
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.lock import Environment
+    from builder.registry.client import Registry
+    from builder.registry.image import PublishedImage
+
+CYCLONEDX = "application/vnd.cyclonedx+json"
+"""The type of an attached bill of materials that is read here (iana.org, media types)."""
+
+_KINDS: dict[str, Literal["conda", "pip"]] = {"pkg:conda/": "conda", "pkg:pypi/": "pip"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The packages of an image, by kind and name, and in words where that is known from."""
+
+    packages: tuple[Package, ...]
+    origin: str
+
+
+def read_contents(
+    registry: Registry, repository: str, image: PublishedImage, *, lock: Path | None, root: Path
+) -> Contents | None:
+    """Return the packages of an image, None where nothing tells them.
+
+    The lock that is given counts; else the one under `root` that the image was made from, or what is attached.
+    Raises LockError when the lock that is given is not the image's, and RegistryError.
+    """
+    if lock is not None:
+        found = _find_environment(lock, image)
+        if found is None:
+            hint = "give the lock as it was when the image was built, or leave it out."
+            raise LockError("no environment in it is the one that the image was made from", path=lock, hint=hint)
+        return Contents(packages=list_packages(found), origin=f"{lock}")
+    name = image.labels.get(f"{LABEL}.image", "")
+    own = root / "images" / name / FILE_NAME
+    if _NAME.fullmatch(name) and (found := _find_environment(own, image)):
+        return Contents(packages=list_packages(found), origin=f"{own}")
+    return _read_attached(registry, repository, image)
+
+
+def list_packages(environment: Environment) -> tuple[Package, ...]:
+    """Return the packages of an environment, by kind and name."""
+    conda = [Package(name=it.name, version=it.version, kind="conda") for it in environment.conda]
+    pip = [Package(name=it.name, version=it.version, kind="pip") for it in environment.pip]
+    return tuple(sorted((*conda, *pip), key=_sort_key))
+
+
+def parse_bill(data: bytes, where: str) -> tuple[Package, ...]:
+    """Return the conda and pip packages that a CycloneDX document lists. Raises ContentError."""
+    components = parse_object(data, where).get("components") or []
+    try:
+        found = {_sort_key(package): package for it in components if (package := _parse_component(it))}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ContentError(f"{where}: it is no bill of materials in CycloneDX") from error
+    return tuple(found[key] for key in sorted(found))
+
+
+def _find_environment(path: Path, image: PublishedImage) -> Environment | None:
+    told = image.labels.get(f"{LABEL}.packages")
+    return next((it for it in read_lock(path, cache_dir()).environments if digest_packages(it) == told), None)
+
+
+def _read_attached(registry: Registry, repository: str, image: PublishedImage) -> Contents | None:
+    for subject in dict.fromkeys((image.digest, image.manifest)):
+        for referrer in registry.list_referrers(repository, subject):
+            if referrer.artifact_type != CYCLONEDX or referrer.size > MANIFEST_LIMIT:
+                continue
+            manifest = registry.read(repository, referrer.digest)
+            blobs = parse_descriptors(manifest.parse().get("layers"), referrer.digest) if manifest else ()
+            for blob in blobs:
+                where = f"{registry.host}: {repository}: {blob.digest}"
+                packages = parse_bill(registry.read_blob(repository, blob), where)
+                return Contents(packages=packages, origin="the attached bill of materials")
+    return None
+
+
+def _parse_component(node: Any) -> Package | None:
+    purl = str(node.get("purl") or "")
+    for prefix, kind in _KINDS.items():
+        if purl.startswith(prefix):
+            return Package(name=clean(str(node["name"])), version=clean(str(node.get("version") or "")), kind=kind)
+    return None
+
+
+def _sort_key(package: Package) -> tuple[str, str]:
+    return package.kind, package.name

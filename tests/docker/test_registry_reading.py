@@ -1,0 +1,165 @@
+"""Reading a real registry, Debian's docker-registry, with and without login and TLS; no engine is needed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import pytest
+import yaml
+
+from benchmarks.registry import find_free_port
+from builder.contents import CYCLONEDX
+from builder.errors import RegistryError
+from builder.registry import place
+from builder.registry.client import Registry
+from builder.registry.image import read_image
+from builder.registry.place import find_place
+from builder.sources import Sources
+from tests.docker.conftest import give_up
+from tests.docker.test_registry import HASH, PASSWORD, USER
+from tests.kit.debian import install_packages
+from tests.kit.workspace import Workspace
+from tests.registry import INDEX, FakeRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME = "team/app"
+LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+
+class Server:
+    """A registry that runs, and what is put into it by hand."""
+
+    def __init__(self, host: str, ca: Path | None) -> None:
+        self.host = host
+        self.url = f"{'https' if ca else 'http'}://{host}"
+        self.context = ssl.create_default_context(cafile=str(ca)) if ca else None
+
+    def send(self, method: str, path: str, data: bytes | None = None, kind: str = "application/octet-stream") -> Any:
+        headers = {"Authorization": f"Basic {LOGIN}", "Content-Type": kind}
+        request = urllib.request.Request(urljoin(self.url, path), data=data, method=method, headers=headers)
+        return urllib.request.urlopen(request, timeout=30, context=self.context)
+
+    def put(self, made: FakeRegistry, tags: dict[str, str]) -> None:
+        """Put the blobs and manifests of a fake into the real one, in the order in which they were made."""
+        for digest, data in made.blobs.items():
+            with self.send("POST", f"/v2/{NAME}/blobs/uploads/", b"") as reply:
+                place = reply.headers["Location"]
+            self.send("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", data).close()
+        for (_, digest), (kind, data) in made.manifests.items():
+            for target in [digest, *(tag for tag, meant in tags.items() if meant == digest)]:
+                self.send("PUT", f"/v2/{NAME}/manifests/{target}", data, kind).close()
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    key, certificate = folder / "key.pem", folder / "ca.crt"
+    kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    names = ("-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1")
+    subprocess.run(
+        ["openssl", "req", *kind, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True
+    )
+    return key, certificate
+
+
+@pytest.fixture(params=["open", "login", "tls"])
+def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    if shutil.which("docker-registry") is None or shutil.which("openssl") is None:
+        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
+            give_up("docker-registry or openssl is not installed (apt-get install docker-registry openssl)")
+        workspace = Workspace(root=tmp_path, scratch=tmp_path, log=tmp_path / "apt.log")
+        install_packages(workspace, ("docker-registry", "openssl"))
+    host = f"127.0.0.1:{find_free_port()}"
+    http: dict[str, Any] = {"addr": host, "relativeurls": True}
+    config: dict[str, Any] = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "data")}}}
+    monkeypatch.setattr(place, "CERTS", tmp_path / "certs.d")
+    ca = None
+    if request.param != "open":
+        (tmp_path / "htpasswd").write_text(f"{USER}:{HASH}\n")
+        config["auth"] = {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}}
+    if request.param == "tls":
+        own = tmp_path / "certs.d" / host
+        own.mkdir(parents=True)
+        key, ca = make_certificate(own)
+        http["tls"] = {"certificate": str(ca), "key": str(key)}
+    (tmp_path / "registry.yaml").write_text(yaml.safe_dump({**config, "http": http}))
+    env = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+    with (tmp_path / "registry.log").open("w") as log:
+        process = subprocess.Popen(
+            ["docker-registry", "serve", tmp_path / "registry.yaml"], stdout=log, stderr=log, env=env
+        )
+    made = Server(host, ca)
+    try:
+        wait_for(made)
+        yield made
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_for(server: Server) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            server.send("GET", "/v2/").close()
+            return
+        time.sleep(0.1)
+    pytest.fail("the registry did not start")
+
+
+def test_what_was_put_into_a_real_registry_is_read(server: Server) -> None:
+    made = FakeRegistry(has_referrers=False)
+    layer = {"layer": len(b"layer")}
+    image = made.add_image(NAME, labels={"dev.imgbuild.image": "app"}, layers=layer)
+    made.add_blob(b"layer")
+    platform = {"platform": {"architecture": "amd64", "os": "linux"}}
+    index = made.add_manifest(NAME, {"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**image, **platform}]})
+    bill = made.attach(NAME, image, CYCLONEDX, json.dumps({"components": []}).encode())
+    tags = {f"1.{number}": image["digest"] for number in range(5)} | {"latest": index["digest"]}
+    server.put(made, tags | made.tags[NAME])
+    with Registry(find_place(server.host, Sources(name="host")), lambda _: (USER, PASSWORD)) as registry:
+        registry.require()
+        found = read_image(registry, NAME, "1.0")
+        assert found is not None
+        assert (found.digest, found.compressed, found.labels) == (image["digest"], 5, {"dev.imgbuild.image": "app"})
+        latest = read_image(registry, NAME, "latest")
+        assert latest is not None
+        assert (latest.digest, latest.manifest) == (index["digest"], image["digest"])
+        assert registry.list_tags(NAME) == tuple(sorted({*tags, *made.tags[NAME]}))
+        (referrer,) = registry.list_referrers(NAME, image["digest"])
+        assert (referrer.digest, referrer.artifact_type) == (bill["digest"], CYCLONEDX)
+        assert registry.find(NAME, "none") is None
+        assert registry.list_tags("team/none") == ()
+        assert registry.list_referrers(NAME, index["digest"]) == ()
+
+
+@pytest.mark.parametrize("server", ["login", "tls"], indirect=True)
+def test_login_that_is_missing_is_told(server: Server) -> None:
+    found = find_place(server.host, Sources(name="host"))
+    with Registry(found, lambda _: None) as registry, pytest.raises(RegistryError, match="access denied"):
+        registry.require()
+
+
+@pytest.mark.parametrize("server", ["tls"], indirect=True)
+def test_certificate_of_nobody_known_is_told(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(place, "CERTS", tmp_path / "none")
+    known = find_place(server.host, Sources(name="host"))
+    strange = place.Place(host=server.host, url=server.url)
+    with Registry(strange, lambda _: None) as registry, pytest.raises(RegistryError, match="is not trusted") as caught:
+        registry.require()
+    assert f"/etc/docker/certs.d/{server.host}/ca.crt" in str(caught.value)
+    with Registry(known, lambda _: None) as registry, pytest.raises(RegistryError, match="answers 400") as caught:
+        registry.require()
+    assert "TLS" in str(caught.value)
