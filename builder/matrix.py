@@ -132,6 +132,15 @@ def select_cells(
     return tuple(cell for cell in cells if cell in selected)
 
 
+def find_cells(definitions: Sequence[Definition], ids: Iterable[str]) -> tuple[Cell, ...]:
+    """Return the cells that have these ids, in the order of the definitions. Raises CellError for an id of none."""
+    cells = [cell for definition in _choose_definitions(definitions, ()) for cell in expand_cells(definition)[0]]
+    wanted, known = set(ids), {cell.id for cell in cells}
+    for unknown in sorted(wanted - known):
+        raise CellError(f"there is no cell {unknown!r}", hint=suggest(unknown, known))
+    return tuple(cell for cell in cells if cell.id in wanted)
+
+
 def matrix_as_json(definitions: Iterable[Definition]) -> dict[str, list[dict[str, str | None]]]:
     """Return every cell and every excluded pair as plain values; CPU is "cpu", no torch is None."""
     expanded = [expand_cells(definition) for definition in definitions]

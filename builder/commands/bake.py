@@ -39,6 +39,7 @@ def bake(
     images: Sequence[str],
     python: Sequence[str],
     cuda: Sequence[str],
+    ids: Sequence[str],
     sources: str | None,
     output: Path,
     registry: str | None,
@@ -58,7 +59,7 @@ def bake(
     if sources and not settings:
         raise click.UsageError("--sources says what goes into the file of --settings; FOLDER holds no settings")
     project = open_project(folder)
-    cells = choose_cells(project, images, python, cuda)
+    cells = choose_cells(project, images, python, cuda, ids)
     locked = lay_out(project, cells, plan_project(project))
     if settings:
         _write_settings(settings, sources, locked)

@@ -53,6 +53,7 @@ def build(
     images: Sequence[str],
     python: Sequence[str],
     cuda: Sequence[str],
+    ids: Sequence[str],
     sources: str | None,
     progress: str,
     workers: int | None,
@@ -77,10 +78,10 @@ def build(
     from builder.sources import find_sources
     from builder.summary import choose_error, summarize
 
-    if not (everything or images or python or cuda):
+    if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
     project = open_project(context.obj)
-    cells = choose_cells(project, images, python, cuda)
+    cells = choose_cells(project, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None
     locks = read_locks(project, cells)
     stale = find_stale(project, cells, locks)

@@ -43,6 +43,7 @@ def lock(
     images: Sequence[str],
     python: Sequence[str],
     cuda: Sequence[str],
+    ids: Sequence[str],
     sources: str | None,
     progress: str,
     upgrade: Sequence[str],
@@ -56,7 +57,7 @@ def lock(
     if check and upgrade:
         raise click.UsageError("--check changes nothing, so it does not go with --upgrade")
     project = open_project(folder)
-    cells = choose_cells(project, images, python, cuda)
+    cells = choose_cells(project, images, python, cuda, ids)
     if check:
         check_locks(project, cells)
         require_plan(project, cells)

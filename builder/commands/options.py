@@ -29,6 +29,7 @@ def add_selection(command: Callable[..., None]) -> Callable[..., None]:
         click.argument("images", nargs=-1, metavar="[IMAGE]..."),
         click.option("--py", "python", multiple=True, metavar="X.Y", help="Only this Python; repeat for more."),
         click.option("--cuda", multiple=True, metavar="X.Y|cpu", help="Only this CUDA; repeat for more."),
+        click.option("--cell", "ids", multiple=True, metavar="ID", help="This cell of the matrix; repeat for more."),
     ):
         command = option(command)
     return command
@@ -77,12 +78,18 @@ def open_project(folder: Path | None) -> Project:
 
 
 def choose_cells(
-    project: Project, images: Sequence[str], python: Sequence[str], cuda: Sequence[str]
+    project: Project, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], ids: Sequence[str] = ()
 ) -> tuple[Cell, ...]:
-    """Return the cells that were chosen."""
-    from builder.matrix import select_cells
+    """Return the cells that were chosen, in the order of the matrix. Raises CellError, and UsageError."""
+    from builder.matrix import find_cells, select_cells
 
-    return select_cells(project.definitions, image=images, python=python, cuda=cuda)
+    if ids and (images or python or cuda):
+        raise click.UsageError("--cell says all about a cell, so it does not go with IMAGE, --py and --cuda")
+    return (
+        find_cells(project.definitions, ids)
+        if ids
+        else select_cells(project.definitions, image=images, python=python, cuda=cuda)
+    )
 
 
 def find_job(project: Project, ref: str) -> Job:

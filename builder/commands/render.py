@@ -17,14 +17,21 @@ if TYPE_CHECKING:
 @add_selection
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
 @click.pass_obj
-def render(folder: Path | None, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], out: Path) -> None:
+def render(
+    folder: Path | None,
+    images: Sequence[str],
+    python: Sequence[str],
+    cuda: Sequence[str],
+    ids: Sequence[str],
+    out: Path,
+) -> None:
     """Write the Dockerfile and context of each locked cell to OUT/CELL; `docker build` takes them as they are."""
     from builder.context import write_context
     from builder.pipeline import render_cell
     from builder.planning import lay_out, plan_project
 
     project = open_project(folder)
-    cells = choose_cells(project, images, python, cuda)
+    cells = choose_cells(project, images, python, cuda, ids)
     for locked in lay_out(project, cells, plan_project(project)):
         write_context(render_cell(project, locked), out / locked.id)
         click.echo(out / locked.id)

@@ -31,6 +31,7 @@ def test(
     images: Sequence[str],
     python: Sequence[str],
     cuda: Sequence[str],
+    ids: Sequence[str],
     progress: str,
     workers: int,
     *,
@@ -49,10 +50,10 @@ def test(
     from builder.progress import choose_progress
     from builder.prove import prove_cells
 
-    if not (everything or images or python or cuda):
+    if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild test --cuda 11.8 --py 3.10, an image's name, or --all")
     project = open_project(context.obj)
-    cells = choose_cells(project, images, python, cuda)
+    cells = choose_cells(project, images, python, cuda, ids)
     environments = find_environments(project, cells, read_locks(project, cells))
     locked = [(make_job(project, cell), found) for cell, found in zip(cells, environments, strict=True)]
     with choose_progress(progress, str, cells=len(cells)) as drawn, Engine() as engine:
