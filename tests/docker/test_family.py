@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -65,5 +66,10 @@ def test_ssh_lets_in_who_has_the_key(lab: Lab) -> None:
         container.exec_run(["sh", "-c", "cp /tmp/key.pub ~/.ssh/authorized_keys"])
         let_in = container.exec_run(["sh", "-c", reach])
         assert let_in.output.endswith(b"1000\n"), let_in.output + container.logs()
+        for script in ("python -V; echo $PIP_CONSTRAINT $CONDA_PREFIX", "bash -lc 'python -V; echo $PIP_CONSTRAINT'"):
+            asked = container.exec_run(["sh", "-c", f"{reach.removesuffix('id -u')} {shlex.quote(script)}"])
+            assert asked.exit_code == 0, asked.output
+            assert b"Python 3.11" in asked.output
+            assert b"/etc/imgbuild/constraints.txt" in asked.output
     finally:
         container.remove(force=True)

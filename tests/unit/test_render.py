@@ -73,6 +73,7 @@ def test_context_has_the_lists_that_its_steps_mount() -> None:
         "host",
         "image/etc",
         "image/etc/imgbuild",
+        "image/etc/profile.d",
         *folders,
     }
     assert [len(lists(context, name)) for name in ("conda.txt", "pip.txt")] == [2, 1]
