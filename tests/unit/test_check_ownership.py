@@ -121,7 +121,7 @@ def make_folder(path: str) -> Callable[[Path], None]:
         (replace(f"{INFO}/RECORD", ""), "tool 1.0 has no list of its files"),
         (replace(f"{INFO}/RECORD", f"tool.py,{sign()},6\n"), "tool 1.0 has no list of its files"),
         (
-            replace(f"{INFO}/RECORD", "tool.py,,\ntool-1.0.dist-info/RECORD,,\n"),
+            replace(f"{INFO}/RECORD", f"tool.py,,\nother.py,{sign()},6\ntool-1.0.dist-info/RECORD,,\n"),
             "lists 1 files without a hash: .*tool.py",
         ),
         (replace(f"{SITE}/tool.py", "y = 1\n"), "tool.py has changed"),
@@ -171,3 +171,10 @@ def test_distribution_of_conda_is_listed_by_condas_record(
     scripts["records"].read_packages.cache_clear()
     monkeypatch.setattr(sys, "path", [str(prefix / SITE)])
     assert scripts["packages"].list_modules("tool") == ["tool"]
+
+
+def test_wheel_that_came_without_hashes_is_no_fault(prefix: Path, scripts: dict[str, ModuleType]) -> None:
+    rows = f"tool.py,,\ntool-1.0.dist-info/INSTALLER,{sign()},2\ntool-1.0.dist-info/RECORD,,\n"
+    replace(f"{INFO}/RECORD", rows)(prefix)
+    write(prefix, f"{INFO}/INSTALLER")
+    assert scripts["ownership"].files({})

@@ -15,6 +15,7 @@ LIBRARY = os.path.relpath(os.path.dirname(os.__file__), sys.prefix)
 CODE = (".py", ".pyc", ".so", ".pth")
 NEUTRAL = os.path.join("lib", "neutral", "")
 UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+ADDED = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json")
 
 # The kinds of a path in conda's records that are looked at: https://docs.conda.io/projects/conda (PathType).
 FILES = ("hardlink", "pyc_file", "unix_python_entry_point")
@@ -80,19 +81,21 @@ def files(expected):
 
 
 def require_records(wheels):
-    """Raise Failed where a wheel has no RECORD, or one without the hashes that installers write.
+    """Raise Failed where a wheel has no RECORD, or one in which only some files have the hashes that belong there.
 
     RECORD itself, its signatures, and bytecode have none:
     https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    Of a wheel that came without any hash, those are all that its installer added.
     """
     faults = []
     for name, version, folder in wheels:
         rows = read_wheel_files(folder)
-        bare = [path for path, digest in rows if not digest and not path.endswith(".pyc")]
-        bare = [path for path in bare if path not in {os.path.join(folder, own) for own in UNHASHED}]
+        free = {os.path.join(folder, own) for own in UNHASHED}
+        added = {os.path.join(folder, own) for own in ADDED}
+        bare = [path for path, digest in rows if not digest and not path.endswith(".pyc") and path not in free]
         if os.path.join(folder, "RECORD") not in {path for path, _ in rows}:
             faults.append(f"{name} {version} has no list of its files: {folder}/RECORD")
-        elif bare:
+        elif bare and any(digest for path, digest in rows if path not in added):
             faults.append(f"{name} {version} lists {len(bare)} files without a hash: {bare[0]}")
     if faults:
         raise Failed(list_some(faults))
