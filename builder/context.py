@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ class Context:
     """A build context: the files, `Dockerfile` among them."""
 
     files: tuple[ContextFile, ...]
+
+
+def digest_context(context: Context) -> str:
+    """Return the digest (sha256, in hexadecimal digits) of all files, their paths and their content."""
+    digest = hashlib.sha256()
+    for file in context.files:
+        digest.update(f"{file.path} {len(file.data)}\n".encode() + file.data)
+    return digest.hexdigest()
 
 
 def list_folders(context: Context) -> list[str]:

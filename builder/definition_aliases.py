@@ -1,4 +1,4 @@
-"""Read the aliases of an image: tags that a registry has beside those of the cells, each for one cell."""
+"""What tags an image may have: those that imgbuild gives its cells, and the aliases of a definition, each for one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from builder.definition_yaml import Value, quote
 
 # github.com/opencontainers/distribution-spec, "Pulling manifests": what a tag may be.
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_CELL = re.compile(r"(?:cpu|cu[1-9][0-9]+)-py3[0-9]+")
-_OWN = re.compile(rf"(?:[0-9][0-9A-Za-z.]*-)?{_CELL.pattern}(?:-[0-9a-f]{{12}})?")
+_PAIR = re.compile(r"(?:cpu|cu[1-9][0-9]+)-py3[0-9]+")
+
+DIGITS = 12
+"""Hexadecimal digits of a digest in a tag: as many as Git and docker show of theirs."""
+
+CELL_TAG = re.compile(rf"(?:[0-9][0-9A-Za-z.]*-)?{_PAIR.pattern}")
+LASTING_TAG = re.compile(rf"{CELL_TAG.pattern}-[0-9a-f]{{{DIGITS}}}")
+"""The tags of cells, `2.7.1-cu118-py310` or `cpu-py310`, and those that never move."""
 
 
 def read_aliases(value: Value) -> tuple[tuple[str, str], ...]:
@@ -23,10 +29,11 @@ def read_aliases(value: Value) -> tuple[tuple[str, str], ...]:
 def _read_alias(alias: str, value: Value) -> tuple[str, str]:
     if not _TAG.fullmatch(alias):
         raise BadKeyError(f"{quote(alias)} cannot be a tag", "use letters, digits, _ . and -, at most 128")
-    if _OWN.fullmatch(alias) and not _CELL.fullmatch(alias):
+    is_own = CELL_TAG.fullmatch(alias) or LASTING_TAG.fullmatch(alias)
+    if is_own and not _PAIR.fullmatch(alias):
         raise BadKeyError(f"{alias} is how imgbuild names cells", "choose a tag without a version, or another word")
     text = read_text(value)
-    if not _CELL.fullmatch(text):
+    if not _PAIR.fullmatch(text):
         raise BadValueError(
             f"{quote(text)} names no cell", "write its CUDA and its Python:  cu126-py311  or  cpu-py311"
         )

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
+from builder.context import digest_context
 from builder.files import write_whole
 
 if TYPE_CHECKING:
@@ -49,7 +50,5 @@ def digest_recipe(context: Context, build_args: Mapping[str, str], base: str, ex
 
     `base` is the content digest of what it builds on, and `export` says how layers are written.
     """
-    digest = hashlib.sha256(f"{base}\n{sorted(build_args.items())}\n{sorted(export.items())}\n".encode())
-    for file in context.files:
-        digest.update(f"{file.path} {len(file.data)}\n".encode() + file.data)
-    return f"sha256:{digest.hexdigest()}"
+    parts = (base, *sorted(build_args.items()), *sorted(export.items()), digest_context(context))
+    return f"sha256:{hashlib.sha256(repr(parts).encode()).hexdigest()}"

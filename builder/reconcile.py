@@ -50,7 +50,9 @@ def reconcile(project: Project, definitions: Sequence[Definition], registry: Reg
     tags = read_all(registry, {name: partial(registry.list_tags, name) for name in repositories})
     own = {(it.repository, it.cell.tag) for it in wanted}
     left = [(name, tag) for name in repositories for tag in tags[name] if (name, tag) not in own]
-    others = read_all(registry, {key: partial(_try, registry, *key) for key in left if needs_reading(key[1])})
+    aliases = {(name_repository(path, it.name), alias) for it in definitions for alias, _ in it.aliases}
+    unclear = [key for key in left if key in aliases or needs_reading(key[1])]
+    others = read_all(registry, {key: partial(_try, registry, *key) for key in unclear})
     judged = tuple(judge_cell(it, found[it.cell.id], registry.host) for it in wanted)
     known = {it.digest: want.cell.tag for it, want in zip(judged, wanted, strict=True) if it.digest}
     more = [

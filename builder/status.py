@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from builder.definition_aliases import CELL_TAG, LASTING_TAG
 from builder.render import LABEL, OCI
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ _MOVED = {
     f"{OCI}.base.digest": "the base has moved",
 }
 
-_TAG = r"(?:[0-9][0-9A-Za-z.]*-)?(?:cpu|cu[0-9]{2,3})-py3[0-9]{1,2}"
-_CELL_TAG = re.compile(_TAG)
-_IMMUTABLE = re.compile(rf"{_TAG}-[0-9a-f]{{7,64}}")
 _ATTACHED = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\..*)?")
 """Tags under which clients keep what is attached to an image, in registries without the referrers API."""
 
@@ -106,17 +104,17 @@ def judge_tags(
 ) -> tuple[TagStatus, ...]:
     """Return the status of the tags of a repository that no cell has.
 
-    `others` are the images under those tags that `needs_reading` names, None where there is no image of imgbuild's;
-    `known` has the cells' tags by the digests that these mean.
+    `others` are the images under the definition's aliases and under the tags that `needs_reading` names, None where
+    there is no image of imgbuild's; `known` has the cells' tags by the digests that these mean.
     """
     found = []
     for tag in tags:
         state: TagState
         if _ATTACHED.fullmatch(tag):
             continue
-        if _CELL_TAG.fullmatch(tag):
+        if tag not in others and CELL_TAG.fullmatch(tag):
             state, text = "orphaned", "no cell has this tag any more"
-        elif _IMMUTABLE.fullmatch(tag):
+        elif LASTING_TAG.fullmatch(tag):
             state, text = "immutable", ""
         elif image := others.get(tag):
             state, text = "alias", f"means {known.get(image.digest, 'an image that no cell has now')}"
@@ -127,8 +125,8 @@ def judge_tags(
 
 
 def needs_reading(tag: str) -> bool:
-    """Return whether a tag that no cell has tells nothing by itself: it may be an alias."""
-    return not any(form.fullmatch(tag) for form in (_CELL_TAG, _IMMUTABLE, _ATTACHED))
+    """Return whether a tag that no cell has tells nothing by itself: it may be an alias, or somebody else's."""
+    return not any(form.fullmatch(tag) for form in (CELL_TAG, LASTING_TAG, _ATTACHED))
 
 
 def describe_status(status: Status) -> dict[str, object]:

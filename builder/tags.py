@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from builder.compat import name_pair
+from builder.context import digest_context
+from builder.definition_aliases import DIGITS
 
 if TYPE_CHECKING:
     from builder.context import Context
     from builder.inputs import Job
-
-_LENGTH = 12
-"""Hexadecimal digits of a digest in a tag: as many as Git and docker show of theirs."""
 
 
 def tag_lasting(job: Job, context: Context) -> str:
@@ -20,10 +18,7 @@ def tag_lasting(job: Job, context: Context) -> str:
 
     `2.7.1-cu118-py310-0f2d5a1b7c9e` is the first image that was published from these locks and this definition.
     """
-    digest = hashlib.sha256()
-    for file in context.files:
-        digest.update(f"{file.path} {len(file.data)}\n".encode() + file.data)
-    return f"{job.cell.tag}-{digest.hexdigest()[:_LENGTH]}"
+    return f"{job.cell.tag}-{digest_context(context)[:DIGITS]}"
 
 
 def list_moving_tags(job: Job) -> tuple[str, ...]:

@@ -149,6 +149,20 @@ def test_tag_that_no_cell_has_is_orphaned_and_others_are_only_listed(
     assert "1 orphaned" in err
 
 
+def test_alias_that_a_definition_declares_is_none_of_a_cell_that_is_gone(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry
+) -> None:
+    matrix = "{python: ['3.11'], cuda: [cpu], torch: '2.7.1'}"
+    workshop.define(matrix=matrix)
+    workshop.lock()
+    workshop.publish(fake)
+    fake.tags["team/demo"]["cpu-py311"] = fake.tags["team/demo"]["2.7.1-cpu-py311"]
+    assert states(ask()[1])["cpu-py311"] == "orphaned"
+    workshop.define(matrix=matrix, aliases="{cpu-py311: cpu-py311}")
+    code, found, _ = ask()
+    assert (code, states(found)["cpu-py311"]) == (0, "alias")
+
+
 def test_table_says_the_same(run: Run, workshop: Workshop, fake: FakeRegistry) -> None:
     workshop.publish(fake, *workshop.cells[:3])
     fake.tags["team/demo"]["latest"] = fake.tags["team/demo"]["cpu-py310"]
