@@ -26,11 +26,14 @@ test: $(VENV)/.installed-dev ## All tests: unit tests, then those on a real engi
 unit: $(VENV)/.installed-dev ## The tests that need no engine, in seconds
 	$(BIN)/python -m pytest -q tests/unit tests/golden
 
-lint: $(VENV)/.installed-dev ## ruff, mypy --strict, the import contract
+lint: $(VENV)/.installed-dev ## ruff, mypy --strict, the import contract, the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	$(BIN)/zizmor --offline --quiet --no-progress .github
 
 format: $(VENV)/.installed-dev ## Format the code
 	$(BIN)/ruff format .

@@ -131,7 +131,10 @@ def make_proxy(registry: Registry, upstream: str) -> ThreadingHTTPServer:
                 return
             with contextlib.closing(http.client.HTTPConnection(upstream)) as ahead:
                 own = ("transfer-encoding", "content-length")
-                headers = {key: value for key, value in self.headers.items() if key.lower() not in own}
+                # The engine has a line for each kind of manifest that it accepts, in any order.
+                headers = {
+                    key: ", ".join(self.headers.get_all(key, [])) for key in self.headers if key.lower() not in own
+                }
                 ahead.request(self.command, self.path, body or None, headers)
                 reply = ahead.getresponse()
                 content = reply.read()

@@ -1,0 +1,93 @@
+"""What GitHub is told to do: nothing that others can change, nothing that others can inject, no right too many."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.workflow import EXPRESSION, GITHUB, Runner, read_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+FILES = [*WORKFLOWS, *sorted((GITHUB / "actions").glob("*/action.yml"))]
+IMAGES = read_jobs("images.yml")
+
+
+def steps(path: Path) -> Iterator[dict[str, Any]]:
+    data = yaml.safe_load(path.read_text())
+    for job in data["jobs"].values() if "jobs" in data else [data["runs"]]:
+        yield from job["steps"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_actions_of_others_are_pinned_by_their_whole_commit(path: Path) -> None:
+    used = re.findall(r"^ *-? *uses: (\S+)(.*)", path.read_text(), re.MULTILINE)
+    assert len(used) == sum("uses" in step for step in steps(path))
+    for action, comment in used:
+        if not action.startswith("./"):
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_value_becomes_text_of_a_script(path: Path) -> None:
+    assert not [step["run"] for step in steps(path) if EXPRESSION.search(step.get("run", ""))]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_checkout_leaves_no_token_behind(path: Path) -> None:
+    for step in steps(path):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_job_ends_by_itself(path: Path) -> None:
+    data = yaml.safe_load(path.read_text())
+    assert data["concurrency"]["group"]
+    assert all(1 <= job["timeout-minutes"] <= 360 for job in data["jobs"].values())
+
+
+def test_only_the_job_that_publishes_may_write_and_pull_requests_do_not_reach_it() -> None:
+    assert yaml.safe_load((GITHUB / "workflows" / "images.yml").read_text())["permissions"] == {}
+    writing = {name for name, job in IMAGES.items() if "write" in job["permissions"].values()}
+    assert writing == {"publish"}
+    assert IMAGES["publish"]["permissions"] == {"contents": "read", "packages": "write"}
+    assert IMAGES["publish"]["if"] == "github.event_name != 'pull_request'"
+    assert [name for name, job in IMAGES.items() if "secrets." in str(job)] == ["publish", "gpu"]
+    assert "publish" in IMAGES["gpu"]["needs"]
+    assert not [name for name in ("plan", "build") if "--push" in str(IMAGES[name])]
+
+
+def test_runner_that_fails_stops_no_other() -> None:
+    shared = [job for job in IMAGES.values() if "strategy" in job]
+    assert len(shared) == 3
+    for job in shared:
+        assert job["strategy"] == {"fail-fast": False, "matrix": "${{ fromJSON(needs.plan.outputs.runners) }}"}
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        (("success", "skipped", "success", "success"), 0),
+        (("success", "success", "skipped", "skipped"), 0),
+        (("success", "skipped", "failure", "success"), 1),
+        (("success", "skipped", "success", "cancelled"), 1),
+        (("failure", "skipped", "skipped", "skipped"), 1),
+    ],
+)
+def test_summary_fails_when_a_job_did(tmp_path: Path, results: tuple[str, ...], code: int) -> None:
+    names = ("plan", "build", "publish", "gpu")
+    values = {f"needs.{name}.result": result for name, result in zip(names, results, strict=True)}
+    runner = Runner(folder=tmp_path, scratch=tmp_path, environment={"PATH": "/usr/bin:/bin"}, values=values)
+    (done,), _ = runner.run(IMAGES["summary"])
+    assert (done.returncode, done.stderr) == (code, "")
+    assert IMAGES["summary"]["needs"] == list(names)
+    table = (tmp_path / "summary.md").read_text()
+    assert all(f"| {result} |\n" in table for result in results)
