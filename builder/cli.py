@@ -12,10 +12,12 @@ from builder import __version__
 from builder.commands.bake import bake
 from builder.commands.bench import bench
 from builder.commands.build import build
+from builder.commands.bundle import bundle
 from builder.commands.diff import diff
 from builder.commands.doctor import doctor
 from builder.commands.export import export
 from builder.commands.init import init
+from builder.commands.load import load
 from builder.commands.lock import lock
 from builder.commands.matrix import matrix
 from builder.commands.plan import plan
@@ -29,7 +31,7 @@ from builder.errors import Cancelled, ImgbuildError
 _EPILOG = """\b
 Exit codes: 0 done · 1 failure · 2 usage · 3 definition or sources · 4 no such cell · 5 lock or plan missing or
 stale · 6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry ·
-11 slower than the baseline · 12 registry is not as the locks say · 130 interrupted
+11 slower than the baseline · 12 registry is not as the locks say · 13 damaged bundle · 130 interrupted
 """
 
 
@@ -42,7 +44,25 @@ def cli(context: click.Context, project: Path | None) -> None:
     context.obj = project
 
 
-for _command in (init, matrix, lock, plan, render, bake, build, test, doctor, bench, export, sbom, status, diff, site):
+for _command in (
+    init,
+    matrix,
+    lock,
+    plan,
+    render,
+    bake,
+    build,
+    test,
+    doctor,
+    bench,
+    export,
+    sbom,
+    status,
+    diff,
+    site,
+    bundle,
+    load,
+):
     cli.add_command(_command)
 
 

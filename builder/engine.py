@@ -20,7 +20,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from builder.context import list_folders
 from builder.errors import EngineError
 from builder.events import Built, Event, Log
-from builder.failures import DISK_FULL, HINT_DISK, HINT_RERUN, explain_connection, explain_failure
+from builder.failures import DISK_FULL, HINT_DISK, HINT_RERUN, explain_connection, explain_failure, explain_load
 from builder.logins import find_login
 from builder.push import Pusher
 from builder.session import Credentials, Session
@@ -28,7 +28,7 @@ from builder.streams import Streams
 from builder.trace import decode_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from builder.context import Context
     from builder.events import Pushed, Transfer
@@ -169,6 +169,23 @@ class Engine:
     def find_published(self, ref: str) -> str | None:
         """Return the digest that a ref has in its registry, None where there is none, or where that cannot be told."""
         return self._pusher.find(ref, self.credentials)
+
+    @contextlib.contextmanager
+    def save(self, refs: Sequence[str]) -> Iterator[Iterator[bytes]]:
+        """Yield the chunks of a tar with images, each blob once; from Engine 25.0 on it is an image layout.
+
+        Raises EngineError when the engine stops or lacks one; what it says later is in the chunks.
+        """
+        with self._streams.get("/images/get", params=[("names", ref) for ref in refs]) as chunks:
+            yield chunks
+
+    def load(self, archive: Iterator[bytes]) -> None:
+        """Take in a tar with images, under the refs that it says. Raises EngineError when the engine refuses it."""
+        headers = {"Content-Type": "application/x-tar"}
+        with self._streams.post("/images/load", params={"quiet": "1"}, data=archive, headers=headers) as lines:
+            for line in lines:
+                if said := json.loads(line).get("errorDetail"):
+                    raise explain_load(str(said.get("message")))
 
     def remove(self, image_id: str) -> None:
         """Remove an image that no ref names; one that is gone or in use already is left as it is."""

@@ -98,6 +98,12 @@ class DriftError(ImgbuildError):
     exit_code = 12
 
 
+class BundleError(ImgbuildError):
+    """A bundle of images is damaged, incomplete, or none; no engine was given anything of it."""
+
+    exit_code = 13
+
+
 class Cancelled(ImgbuildError):  # noqa: N818 - no error of anybody's
     """It was told to stop, and did; the exit code is that of a process that SIGINT ended."""
 

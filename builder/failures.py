@@ -51,6 +51,13 @@ def explain_failure(message: str) -> BuildError | EngineError:
     return BuildError(f"exit code {step[1]}" if step else text)
 
 
+def explain_load(message: str) -> EngineError:
+    """Return the error for what the engine says when it cannot take in images."""
+    if DISK_FULL in message:
+        return EngineError(f"the engine's disk is full: {message}", hint=HINT_DISK)
+    return EngineError(f"the engine refused the images: {message}", hint="what it has by then, it keeps: rerun it.")
+
+
 def explain_push(message: str, host: str) -> PushError:
     """Return the error for what the engine says when a push to the registry `host` fails."""
     if _DENIED.search(message):

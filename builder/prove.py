@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from builder.built import find_built
 from builder.checks import run_checks
 from builder.checks.expected import describe_cell
-from builder.errors import CheckError
 from builder.pipeline import image_ref
-from builder.render import LABEL, digest_packages
 from builder.schedule import run_tasks, sort_named
 from builder.steps import PREFIX
 from builder.work import CellWork, Phase
@@ -76,12 +75,7 @@ def _prove(
     ref = image_ref(job)
     progress.event(job.cell.id, Phase(text="checking the image"))
     began = time.monotonic()
-    image_id = engine.find_image(ref)
-    if image_id is None:
-        raise CheckError(f"{ref} is not on this engine", hint="run `imgbuild build` for it first.")
-    labels = engine.read_labels(image_id)
-    if labels.get(f"{LABEL}.packages") != digest_packages(environment):
-        raise CheckError(f"{ref} was built from another lock", hint="run `imgbuild build` for it again.")
+    image_id, labels = find_built(job, environment, engine)
     expected = describe_cell(job, environment, PREFIX, labels)
     verdicts = run_checks(image_id, job.definition, expected, gpu=gpu, cancelled=cancelled)
     return Proof(cell=job.cell.id, ref=ref, verdicts=verdicts, seconds=time.monotonic() - began)

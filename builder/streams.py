@@ -17,9 +17,10 @@ from builder.errors import Cancelled
 from builder.failures import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _BLINK = 0.1
+_CHUNK = 1 << 16
 
 
 class Streams:
@@ -79,8 +80,19 @@ class Streams:
     @contextlib.contextmanager
     def post(self, path: str, **request: Any) -> Iterator[Iterator[bytes]]:
         """Yield the lines of the reply as they come; the connection is this request's own until the block ends."""
+        with self._open(self._api._post, path, **request) as response:
+            yield (line for line in response.iter_lines() if line)
+
+    @contextlib.contextmanager
+    def get(self, path: str, **request: Any) -> Iterator[Iterator[bytes]]:
+        """Yield the chunks of the reply as they come; the connection is this request's own until the block ends."""
+        with self._open(self._api._get, path, **request) as response:
+            yield response.iter_content(_CHUNK)
+
+    @contextlib.contextmanager
+    def _open(self, ask: Callable[..., Any], path: str, **request: Any) -> Iterator[Any]:
         with self.call():
-            response = self._api._post(self._api._url(path), stream=True, timeout=None, **request)
+            response = ask(self._api._url(path), stream=True, timeout=None, **request)
             with contextlib.closing(response):
                 self._api._raise_for_status(response)
                 connection = self._api._get_raw_response_socket(response)
@@ -88,6 +100,6 @@ class Streams:
                 self._sockets.add(connection)
                 try:
                     self.require_running()  # `cancel` may have been called before it could see this connection
-                    yield (line for line in response.iter_lines() if line)
+                    yield response
                 finally:
                     self._sockets.discard(connection)

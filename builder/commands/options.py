@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,16 @@ def write_output(text: str, path: Path | None) -> None:
         write_whole(path, text)
     except OSError as error:
         raise ImgbuildError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def end_on_signals() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does, so that it can tidy up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Images as one file, for hosts that reach no registry."""
