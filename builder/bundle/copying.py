@@ -32,7 +32,7 @@ def copy_layout(chunks: Iterator[bytes], out: BinaryIO, report: Callable[[int], 
 
     Nothing is verified here. Raises EngineError when the engine gives up, or is too old to write a layout; OSError.
     """
-    source = _Reply(chunks, report)
+    source = Reply(chunks, report)
     documents: dict[str, bytes] = {}
     try:
         with (
@@ -83,10 +83,10 @@ def _dump(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-class _Reply:
+class Reply:
     """An engine's reply as a file for `tarfile`, that keeps its last bytes."""
 
-    def __init__(self, chunks: Iterator[bytes], report: Callable[[int], None]) -> None:
+    def __init__(self, chunks: Iterator[bytes], report: Callable[[int], None] = lambda _: None) -> None:
         self._chunks = chunks
         self._report = report
         self._tail = b""

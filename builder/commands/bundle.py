@@ -10,11 +10,12 @@ import click
 from builder.commands.options import add_progress, add_selection, choose_cells, end_on_signals, open_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from builder.engine import Engine
     from builder.inputs import Job
     from builder.lock import Environment
+    from builder.progress import Progress
 
 
 @click.command()
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 @add_progress
 @click.option("--all", "everything", is_flag=True, help="Every cell of every image.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE.tar", help="Write there."
+    "--format",
+    "name",
+    type=click.Choice(["oci", "conda-pack"]),
+    default="oci",
+    show_default=True,
+    help="Images, or the environment of one cell for a host without containers.",
+)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="Write there."
 )
 @click.pass_obj
 def bundle(
@@ -31,6 +40,7 @@ def bundle(
     python: Sequence[str],
     cuda: Sequence[str],
     progress: str,
+    name: str,
     output: Path,
     *,
     everything: bool,
@@ -38,24 +48,26 @@ def bundle(
     """Pack the built images of the cells that were chosen into one OCI image layout; print the file's name.
 
     What images share is in it once. All of them or nothing: exit code 9 when one is not built, or of another lock.
-    `imgbuild load` reads it, and so do `docker load` and `skopeo copy oci-archive:FILE.tar:REF`.
+    `imgbuild load` reads it, and so do `docker load` and `skopeo copy oci-archive:FILE:REF`.
+
+    With --format conda-pack: a gzipped tar of one cell's environment, without its image. Unpack it anywhere and run
+    its bin/conda-unpack once.
     """
-    from builder.bundle.packing import pack_images
     from builder.engine import Engine
     from builder.locking import find_environments, make_job, read_locks
     from builder.progress import choose_progress
-    from builder.units import format_bytes
 
     if not (everything or images or python or cuda):
         raise click.UsageError("choose cells: imgbuild bundle --cuda 11.8 --py 3.10, an image's name, or --all")
     project = open_project(folder)
     cells = choose_cells(project, images, python, cuda)
+    if name == "conda-pack" and len(cells) > 1:
+        raise click.UsageError(f"--format conda-pack packs one cell, and {len(cells)} were chosen; add --py or --cuda")
     environments = find_environments(project, cells, read_locks(project, cells))
     locked = [(make_job(project, cell), found) for cell, found in zip(cells, environments, strict=True)]
     with end_on_signals(), choose_progress(progress, str) as drawn, Engine() as engine:
-        layout = pack_images(_find_images(locked, engine), output, engine=engine, progress=drawn)
-        alone = sum(image.size for image in layout.images)
-        drawn.done(f"{len(layout.images)} images: {format_bytes(layout.size)}, {format_bytes(alone)} one by one")
+        found = _find_images(locked, engine)
+        _FORMATS[name](found, output, engine, drawn)
     click.echo(output)
 
 
@@ -75,3 +87,26 @@ def _find_images(locked: Iterable[tuple[Job, Environment]], engine: Engine) -> d
     if missing:
         raise CheckError("; ".join(error.message for error in missing), hint=missing[0].hint)
     return found
+
+
+def _pack_images(images: Mapping[str, str], output: Path, engine: Engine, progress: Progress) -> None:
+    from builder.bundle.packing import pack_images
+    from builder.units import format_bytes
+
+    layout = pack_images(images, output, engine=engine, progress=progress)
+    alone = sum(image.size for image in layout.images)
+    progress.done(f"{len(layout.images)} images: {format_bytes(layout.size)}, {format_bytes(alone)} one by one")
+
+
+def _pack_environment(images: Mapping[str, str], output: Path, _engine: Engine, progress: Progress) -> None:
+    from builder.bundle.relocating import pack_environment
+    from builder.steps import PREFIX
+    from builder.units import format_bytes
+
+    ((ref, image_id),) = images.items()
+    progress.stage(f"packing {PREFIX} of {ref}")
+    pack_environment(image_id, PREFIX, output)
+    progress.done(f"{ref}: {format_bytes(output.stat().st_size)}; unpack it, then run its bin/conda-unpack once")
+
+
+_FORMATS = {"oci": _pack_images, "conda-pack": _pack_environment}

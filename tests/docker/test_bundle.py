@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.docker.conftest import give_up
+from tests.kit.base import IMAGE
 from tests.kit.debian import install_packages
 from tests.kit.engine import find_engine
 from tests.kit.workspace import Workspace
@@ -140,3 +142,28 @@ def test_skopeo_and_docker_read_it_too(built: Lab, other: Lab, kit: Path, tmp_pa
     with path.open("rb") as file:
         loaded = other.client.images.load(file)
     assert {tag for image in loaded for tag in image.tags} >= {built.ref}
+
+
+def test_environment_runs_where_there_is_no_container(any_lab: Lab, tmp_path: Path) -> None:
+    any_lab.define(conda=["six", "numpy"], pip=["tqdm"])
+    assert any_lab.build().returncode == 0
+    archive = tmp_path / "env.tar.gz"
+    done = any_lab.run("bundle", "--all", "--format", "conda-pack", "--output", str(archive))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{archive}\n"
+    script = (
+        "mkdir -p /home/somebody/environments/of/a/cluster && cd /home/somebody/environments/of/a/cluster"
+        " && tar xzf /archive/env.tar.gz && source bin/activate && conda-unpack"
+        " && python -c 'import numpy, six, sys, tqdm; print(sys.prefix, numpy.ones(3).sum())'"
+        " && tqdm --version && ! grep -rIl /opt/env lib etc"
+    )
+    mounts = {str(tmp_path): {"bind": "/archive", "mode": "ro"}}
+    said = any_lab.shell(IMAGE, f"exec bash -ec {shlex.quote(script)}", volumes=mounts, user="0")
+    assert said.startswith("/home/somebody/environments/of/a/cluster 3.0\n")
+
+
+def test_environment_is_that_of_one_cell(lab: Lab, tmp_path: Path) -> None:
+    lab.define(matrix=TWO)
+    done = lab.run("bundle", "--all", "--format", "conda-pack", "--output", str(tmp_path / "env.tar.gz"))
+    assert done.returncode == 2
+    assert "packs one cell, and 2 were chosen" in done.stderr
