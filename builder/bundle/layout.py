@@ -94,11 +94,15 @@ def clean_name(member: tarfile.TarInfo) -> str:
 
 def _list_members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     members: dict[str, tarfile.TarInfo] = {}
-    for member in tar:
-        name = clean_name(member)
-        if name in members and not member.isdir():
-            raise BundleError(f"it holds {name} twice")
-        members[name] = member
+    name = ""
+    try:
+        for member in tar:
+            name = clean_name(member)
+            if name in members and not member.isdir():
+                raise BundleError(f"it holds {name} twice")
+            members[name] = member
+    except tarfile.ReadError as error:
+        raise BundleError(f"it is truncated: it ends in {name}", hint=_HINT) from error
     for name in ("oci-layout", "index.json"):
         if name not in members:
             raise BundleError(f"it has no {name}: it is truncated, or no image layout", hint=_HINT)

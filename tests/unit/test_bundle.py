@@ -97,6 +97,12 @@ def test_truncated_file_is_refused_wherever_it_ends(data: st.DataObject) -> None
     refuse(whole[: data.draw(st.integers(0, end - 1))])
 
 
+def test_truncated_file_names_the_blob_that_it_ends_in() -> None:
+    whole = pack(FILES.items())
+    name = path_of(digest_of(SHARED))
+    assert f"it is truncated: it ends in {name}" in refuse(whole[: whole.index(SHARED) + 100])
+
+
 @given(st.binary(max_size=2000))
 def test_whatever_the_bytes_are_it_is_told_in_one_error(data: bytes) -> None:
     refuse(data)
