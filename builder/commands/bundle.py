@@ -39,6 +39,7 @@ def bundle(
     images: Sequence[str],
     python: Sequence[str],
     cuda: Sequence[str],
+    ids: Sequence[str],
     progress: str,
     name: str,
     output: Path,
@@ -57,10 +58,10 @@ def bundle(
     from builder.locking import find_environments, make_job, read_locks
     from builder.progress import choose_progress
 
-    if not (everything or images or python or cuda):
+    if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild bundle --cuda 11.8 --py 3.10, an image's name, or --all")
     project = open_project(folder)
-    cells = choose_cells(project, images, python, cuda)
+    cells = choose_cells(project, images, python, cuda, ids)
     if name == "conda-pack" and len(cells) > 1:
         raise click.UsageError(f"--format conda-pack packs one cell, and {len(cells)} were chosen; add --py or --cuda")
     environments = find_environments(project, cells, read_locks(project, cells))
