@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from builder.progress_text import headline, shorten, tail
 from builder.render import find_epoch, load_templates, render_context
 from builder.schedule import Outcome, order_cells, run_tasks, sort_named
 from builder.steps import PREFIX
-from builder.tags import list_moving_tags, tag_lasting
 from builder.work import CellWork, Ended, LayerWork, Phase
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from builder.memo import Memo
     from builder.progress import Progress
     from builder.project import Project
+    from builder.publish import Publisher
     from builder.sources import Sources
     from builder.work import State
 
@@ -69,156 +69,94 @@ def describe_work(locked: LockedCell) -> CellWork:
     )
 
 
-def build_cells(
-    project: Project,
-    cells: Sequence[LockedCell],
-    *,
-    engine: Engine,
-    memo: Memo,
-    sources: Sources,
-    progress: Progress,
-    workers: int,
-    registry: str | None,
-    gpu: GpuUse,
-) -> Iterator[Ended]:
-    """Yield how each of some locked cells ended, in the order given, as soon as that can be told.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Builder:
+    """Builds locked cells of a project on one engine; with a publisher, it publishes what passed its checks."""
 
-    `workers` of them are built at once, and pushed to a registry (`host/path`) if there is one. A cell that fails
-    stops no other. A lost engine, SIGINT or SIGTERM stops all; no ref moves from then on.
-    """
-    cancelled = threading.Event()
+    project: Project
+    engine: Engine
+    memo: Memo
+    sources: Sources
+    progress: Progress
+    publisher: Publisher | None
+    gpu: GpuUse
+    _cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def cancel() -> None:
-        cancelled.set()
-        engine.cancel()
+    def build_cells(self, cells: Sequence[LockedCell], *, workers: int) -> Iterator[Ended]:
+        """Yield how each of some cells ended, in the order given, as soon as that can be told.
 
-    works = {describe_work(locked): locked for locked in cells}
-    progress.plan(tuple(works))
-    build = partial(
-        build_cell,
-        project,
-        engine=engine,
-        memo=memo,
-        sources=sources,
-        progress=progress,
-        cancelled=cancelled,
-        registry=registry,
-        gpu=gpu,
-    )
-    tasks = {work.cell: partial(build, works[work]) for work in order_cells(tuple(works))}
+        `workers` of them are built at once. A cell that fails stops no other. A lost engine, SIGINT or SIGTERM stops
+        all; no ref moves from then on.
+        """
+        works = {describe_work(locked): locked for locked in cells}
+        self.progress.plan(tuple(works))
+        tasks = {work.cell: partial(self.build_cell, works[work]) for work in order_cells(tuple(works))}
 
-    def tell() -> Iterator[tuple[str, Ended]]:
-        for outcome in run_tasks(tasks, workers=workers, cancel=cancel):
-            ended = _describe_end(outcome, sources.redact)
-            progress.event(ended.cell, ended)
-            yield ended.cell, ended
+        def tell() -> Iterator[tuple[str, Ended]]:
+            for outcome in run_tasks(tasks, workers=workers, cancel=self._cancel):
+                ended = _describe_end(outcome, self.sources.redact)
+                self.progress.event(ended.cell, ended)
+                yield ended.cell, ended
 
-    yield from sort_named(tell(), [work.cell for work in works])
+        yield from sort_named(tell(), [work.cell for work in works])
 
+    def build_cell(self, locked: LockedCell) -> Image:
+        """Build one cell, check the image, let its ref name it, and publish it. Threads may build several.
 
-def build_cell(
-    project: Project,
-    locked: LockedCell,
-    *,
-    engine: Engine,
-    memo: Memo,
-    sources: Sources,
-    progress: Progress,
-    cancelled: threading.Event,
-    registry: str | None,
-    gpu: GpuUse,
-) -> Image:
-    """Build one locked cell, check the image, let its ref name it, and push it. Threads may build several.
+        The ref moves only after every check passed: an image that is found under its ref with the content that the
+        build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
+        moved then. Raises PushError when a registry does not take the image.
+        """
+        context = render_cell(self.project, locked)
+        image = self._build_checked(locked, context)
+        if self.publisher is None:
+            return image
+        self.progress.event(locked.id, Phase(text="pushing the image"))
+        return replace(image, ref=self.publisher.publish(image.image_id, locked.job, context))
 
-    The ref moves only after every check passed: an image that is found under its ref with the content that the
-    build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
-    moved then. Raises PushError when a registry does not take the image.
-    """
-    context = render_cell(project, locked)
-    image = _build_checked(
-        locked,
-        context,
-        engine=engine,
-        memo=memo,
-        sources=sources,
-        progress=progress,
-        cancelled=cancelled,
-        gpu=gpu,
-    )
-    if registry is None:
-        return image
-    progress.event(locked.id, Phase(text="pushing the image"))
-    return replace(image, ref=_publish(image, locked.job, context, engine=engine, registry=registry))
+    def _cancel(self) -> None:
+        self._cancelled.set()
+        self.engine.cancel()
 
+    def _build_checked(self, locked: LockedCell, context: Context) -> Image:
+        engine, job = self.engine, locked.job
+        ref = image_ref(job)
+        base = self.sources.base_ref(job.base.key)
+        epoch = str(find_epoch(locked.environment))
+        build_args = {"SOURCE_DATE_EPOCH": epoch, **({"BASE": base} if base else {})}
+        on = job.base.digest if job.base.digest and not base else engine.find_base(base or job.base.ref)
+        recipe = digest_recipe(context, build_args, on, engine.export) if on else ""
+        if recipe and (image_id := self.memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
+            return Image(ref=ref, image_id=image_id, fresh=False)
+        events = engine.build(
+            context,
+            secrets={SECRET: render_settings(self.sources, locked.environment)},
+            credentials=engine.credentials,
+            build_args=build_args,
+            network=self.sources.network,
+        )
+        image_id = _follow(job.cell.id, events, self.progress)
+        fresh = engine.find_image(ref) != image_id
+        verdicts: tuple[Verdict, ...] = ()
+        if fresh:
+            verdicts = self._check(locked, image_id)
+            engine.tag(image_id, ref)
+        if recipe:
+            self.memo.keep(ref, recipe, image_id)
+        return Image(ref=ref, image_id=image_id, fresh=fresh, verdicts=verdicts)
 
-def _publish(image: Image, job: Job, context: Context, *, engine: Engine, registry: str) -> str:
-    """Push an image under all its tags, and return the ref of the cell's own; the tag that lasts stays as it is."""
-    name = f"{registry}/{job.cell.image}"
-    lasting = f"{name}:{tag_lasting(job, context)}"
-    moving = [f"{name}:{tag}" for tag in list_moving_tags(job)]
-    for ref in [*([] if engine.find_published(lasting) else [lasting]), *moving]:
-        for _ in engine.push(image.image_id, ref):
-            pass
-    return moving[0]
-
-
-def _build_checked(
-    locked: LockedCell,
-    context: Context,
-    *,
-    engine: Engine,
-    memo: Memo,
-    sources: Sources,
-    progress: Progress,
-    cancelled: threading.Event,
-    gpu: GpuUse,
-) -> Image:
-    job, environment = locked.job, locked.environment
-    ref = image_ref(job)
-    base = sources.base_ref(job.base.key)
-    build_args = {"SOURCE_DATE_EPOCH": str(find_epoch(environment)), **({"BASE": base} if base else {})}
-    on = job.base.digest if job.base.digest and not base else engine.find_base(base or job.base.ref)
-    recipe = digest_recipe(context, build_args, on, engine.export) if on else ""
-    if recipe and (image_id := memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
-        return Image(ref=ref, image_id=image_id, fresh=False)
-    events = engine.build(
-        context,
-        secrets={SECRET: render_settings(sources, environment)},
-        credentials=engine.credentials,
-        build_args=build_args,
-        network=sources.network,
-    )
-    image_id = _follow(job.cell.id, events, progress)
-    fresh = engine.find_image(ref) != image_id
-    verdicts: tuple[Verdict, ...] = ()
-    if fresh:
-        verdicts = _check(locked, image_id, engine=engine, progress=progress, cancelled=cancelled, gpu=gpu)
-        engine.tag(image_id, ref)
-    if recipe:
-        memo.keep(ref, recipe, image_id)
-    return Image(ref=ref, image_id=image_id, fresh=fresh, verdicts=verdicts)
-
-
-def _check(
-    locked: LockedCell,
-    image_id: str,
-    *,
-    engine: Engine,
-    progress: Progress,
-    cancelled: threading.Event,
-    gpu: GpuUse,
-) -> tuple[Verdict, ...]:
-    """Return the verdicts on an image. Raises CheckError when one is a failure; the image is gone then."""
-    job = locked.job
-    progress.event(job.cell.id, Phase(text="checking the image"))
-    try:
-        expected = describe_cell(job, locked.environment, PREFIX, engine.read_labels(image_id))
-        verdicts = run_checks(image_id, job.definition, expected, gpu=gpu, cancelled=cancelled)
-        require_pass(verdicts, job.cell.id)
-    except CheckError:
-        engine.remove(image_id)
-        raise
-    return verdicts
+    def _check(self, locked: LockedCell, image_id: str) -> tuple[Verdict, ...]:
+        """Return the verdicts on an image. Raises CheckError when one is a failure; the image is gone then."""
+        job = locked.job
+        self.progress.event(job.cell.id, Phase(text="checking the image"))
+        try:
+            expected = describe_cell(job, locked.environment, PREFIX, self.engine.read_labels(image_id))
+            verdicts = run_checks(image_id, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
+            require_pass(verdicts, job.cell.id)
+        except CheckError:
+            self.engine.remove(image_id)
+            raise
+        return verdicts
 
 
 def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:

@@ -71,9 +71,10 @@ def build(
     from builder.engine import Engine
     from builder.locking import cache_dir, find_stale, read_locks
     from builder.memo import Memo
-    from builder.pipeline import build_cells
+    from builder.pipeline import Builder
     from builder.planning import keep_plan, lay_out, require_plan
     from builder.progress import choose_progress
+    from builder.publish import Publisher
     from builder.schedule import count_workers
     from builder.sources import find_sources
     from builder.summary import choose_error, summarize
@@ -92,21 +93,17 @@ def build(
             planned = keep_plan(project)
         about = engine.describe()
         began = time.monotonic()
-        ended = tuple(
-            _print_refs(
-                build_cells(
-                    project,
-                    lay_out(project, cells, planned),
-                    engine=engine,
-                    memo=Memo(cache_dir() / "built", about["ID"]),
-                    sources=found,
-                    progress=drawn,
-                    workers=workers or count_workers(),
-                    registry=registry,
-                    gpu=decide_gpu_use(about, local=engine.is_local, required=False),
-                )
-            )
+        builder = Builder(
+            project=project,
+            engine=engine,
+            memo=Memo(cache_dir() / "built", about["ID"]),
+            sources=found,
+            progress=drawn,
+            publisher=Publisher(engine=engine, registry=registry) if registry else None,
+            gpu=decide_gpu_use(about, local=engine.is_local, required=False),
         )
+        laid_out = lay_out(project, cells, planned)
+        ended = tuple(_print_refs(builder.build_cells(laid_out, workers=workers or count_workers())))
         drawn.summary(summarize(ended, time.monotonic() - began, found.redact))
         match choose_error(ended):
             case None:

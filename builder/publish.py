@@ -1,0 +1,34 @@
+"""Publish the image of a cell: under a tag that lasts first, then under those that move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.tags import list_moving_tags, tag_lasting
+
+if TYPE_CHECKING:
+    from builder.context import Context
+    from builder.engine import Engine
+    from builder.inputs import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """Publishes images of one engine below `registry` (`host/path`). Any number of threads may use it."""
+
+    engine: Engine
+    registry: str
+
+    def publish(self, image_id: str, job: Job, context: Context) -> str:
+        """Push an image under all its tags, and return the ref of the cell's own; the tag that lasts stays as it is.
+
+        Raises PushError when the registry does not take it, EngineError when the engine is lost, or Cancelled.
+        """
+        name = f"{self.registry}/{job.cell.image}"
+        lasting = f"{name}:{tag_lasting(job, context)}"
+        moving = [f"{name}:{tag}" for tag in list_moving_tags(job)]
+        for ref in [*([] if self.engine.find_published(lasting) else [lasting]), *moving]:
+            for _ in self.engine.push(image_id, ref):
+                pass
+        return moving[0]
