@@ -32,7 +32,10 @@ def digest_of(data: bytes) -> str:
 
 @dataclass(kw_only=True)
 class FakeRegistry:
-    """`auth` is none, basic or bearer. `faults` are what befalls the next requests: a status, reset, cut or lie."""
+    """`auth` is none, basic or bearer. `faults` are what befalls the next requests: a status, reset, cut or lie.
+
+    They befall those of the method `failing`, or any. `relative` is how it says where to upload.
+    """
 
     address: str = ""
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -45,7 +48,10 @@ class FakeRegistry:
     auth: str = "none"
     login: str = "reader:s3cret"
     faults: list[Fault] = field(default_factory=list)
+    failing: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    uploads: dict[str, str] = field(default_factory=dict)
+    relative: bool = True
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add_blob(self, data: bytes) -> dict[str, Any]:
@@ -106,6 +112,10 @@ class FakeRegistry:
             self.add_manifest(repository, index, subject["digest"].replace(":", "-"))
         return made
 
+    def sent(self, *methods: str) -> list[str]:
+        """The paths of what was asked to be written, or of other methods."""
+        return [path for method, path, _ in self.asked if method in (methods or ("POST", "PUT")) and "/v2/" in path]
+
     @property
     def paths(self) -> list[str]:
         return [path for _, path, _ in self.asked]
@@ -119,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         it = self.registry
         it.asked.append((self.command, self.path, self.headers.get("Authorization", "")))
-        fault = it.faults.pop(0) if it.faults else None
+        fault = it.faults.pop(0) if it.faults and it.failing in ("", self.command) else None
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -137,12 +148,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.give(url.path, parse_qs(url.query), fault)
 
-    do_HEAD = do_POST = do_GET  # noqa: N815
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
 
     def give(self, path: str, query: dict[str, list[str]], fault: Fault | None) -> None:
         it = self.registry
         if path == "/v2/":
             self.answer(200, b"{}")
+        elif self.command in ("POST", "PUT"):
+            self.take(path, query, fault)
         elif found := re.fullmatch("/v2/(.+)/tags/list", path):
             self.give_tags(found[1], query)
         elif found := re.fullmatch("/v2/(.+)/blobs/(.+)", path):
@@ -155,9 +168,48 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200 if kind else 404, data, fault=fault, **{"Content-Type": kind, **told})
         elif (found := re.fullmatch("/v2/(.+)/referrers/(.+)", path)) and it.has_referrers:
             index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": it.referrers.get(found[2], [])}
-            self.answer(200, json.dumps(index).encode(), **{"Content-Type": INDEX})
+            self.answer(200, json.dumps(index).encode(), fault=fault, **{"Content-Type": INDEX})
         else:
             self.answer(404, b"404 page not found")
+
+    def take(self, path: str, query: dict[str, list[str]], fault: Fault | None) -> None:
+        it = self.registry
+        if found := re.fullmatch("/v2/(.+)/blobs/uploads/", path):
+            name = f"{len(it.uploads)}"
+            it.uploads[name] = found[1]
+            place = f"/v2/{found[1]}/blobs/uploads/{name}?_state=a%3D%3D"
+            self.answer(202, b"", Location=place if it.relative else f"http://{it.address}{place}", **it.headers)
+        elif found := re.fullmatch("/v2/(.+)/blobs/uploads/(.+)", path):
+            is_whole = it.uploads.pop(found[2], None) == found[1] and query["digest"] == [digest_of(self.body)]
+            if is_whole and query["_state"] == ["a=="]:
+                it.add_blob(self.body)
+                self.answer(201, b"", fault=fault)
+            else:
+                self.answer(404, b'{"errors": [{"code": "BLOB_UPLOAD_UNKNOWN"}]}')
+        elif found := re.fullmatch("/v2/(.+)/manifests/(.+)", path):
+            self.take_manifest(found[1], found[2], fault)
+        else:
+            self.answer(404, b"404 page not found")
+
+    def take_manifest(self, repository: str, target: str, fault: Fault | None) -> None:
+        it = self.registry
+        document = json.loads(self.body)
+        kind, digest = self.headers["Content-Type"], digest_of(self.body)
+        parts = [it["digest"] for it in (document.get("config"), *document.get("layers", [])) if it]
+        if missing := [part for part in parts if part not in it.blobs and document.get("subject")]:
+            self.answer(400, json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "detail": missing}]}).encode())
+            return
+        it.manifests[repository, digest] = (kind, self.body)
+        it.tags.setdefault(repository, {}).update({} if target == digest else {target: digest})
+        told = {}
+        if (subject := document.get("subject")) and it.has_referrers:
+            told = {"OCI-Subject": subject["digest"]}
+            keys = ("artifactType", "annotations")
+            node = {"mediaType": kind, "digest": digest, "size": len(self.body)}
+            listed = it.referrers.setdefault(subject["digest"], [])
+            if not any(it["digest"] == digest for it in listed):
+                listed.append(node | {key: document[key] for key in keys if key in document})
+        self.answer(201, b"", fault=fault, **told)
 
     def give_tags(self, repository: str, query: dict[str, list[str]]) -> None:
         it = self.registry
@@ -176,12 +228,14 @@ class _Handler(BaseHTTPRequestHandler):
             case "basic":
                 return given == f"Basic {base64.b64encode(it.login.encode()).decode()}"
             case "bearer":
-                return given == f"Bearer token-for-{self.find_scope(urlsplit(self.path).path)}"
+                scope = self.find_scope(urlsplit(self.path).path)
+                return given in (f"Bearer token-for-{scope}", f"Bearer token-for-{scope},push")
         return True
 
     def find_scope(self, path: str) -> str:
         found = re.match("/v2/(.+)/(?:manifests|blobs|tags|referrers)/", path)
-        return f"repository:{found[1]}:pull" if found else ""
+        actions = "pull,push" if self.command in ("POST", "PUT") else "pull"
+        return f"repository:{found[1]}:{actions}" if found else ""
 
     def describe_realm(self, path: str) -> str:
         scope = self.find_scope(path)
@@ -190,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def give_token(self) -> None:
         it = self.registry
-        form = parse_qs(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
+        form = parse_qs(self.body.decode())
         query = parse_qs(urlsplit(self.path).query) | form
         wanted = f"Basic {base64.b64encode(it.login.encode()).decode()}"
         known = form.get("refresh_token") == [it.login] or self.headers.get("Authorization") == wanted

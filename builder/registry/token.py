@@ -52,7 +52,7 @@ def answer_challenge(challenge: str, login: Login, place: Place, scope: str) -> 
         return _request_token(found[1], login, place, scope)
     if _BASIC.search(challenge) and login and login[0]:
         return _encode_basic(login)
-    raise deny(place.host)
+    raise deny(place.host, scope)
 
 
 def read_token(body: bytes, place: Place) -> str:
@@ -60,13 +60,13 @@ def read_token(body: bytes, place: Place) -> str:
     found = parse_object(body, f"{place.host}: the answer of its token server")
     token: Any = found.get("token") or found.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise RegistryError(f"{place.host}: its token server gives no token", hint=_login_hint(place.host))
+        raise RegistryError(f"{place.host}: its token server gives no token", hint=_login_hint(place.host, ""))
     return f"Bearer {token}"
 
 
-def deny(host: str) -> RegistryError:
-    """Return the error for a registry that lets nobody in without another login."""
-    return RegistryError(f"{host}: access denied", hint=_login_hint(host))
+def deny(host: str, scope: str) -> RegistryError:
+    """Return the error for a registry that lets nobody do what a scope allows without another login."""
+    return RegistryError(f"{host}: access denied", hint=_login_hint(host, scope))
 
 
 def _request_token(text: str, login: Login, place: Place, scope: str) -> TokenRequest:
@@ -99,5 +99,6 @@ def _encode_basic(login: tuple[str, str]) -> str:
     return "Basic " + base64.b64encode(":".join(login).encode()).decode()
 
 
-def _login_hint(host: str) -> str:
-    return f"log in with `docker login {host}` as a user who may read there; imgbuild uses docker's own logins."
+def _login_hint(host: str, scope: str) -> str:
+    verb = "push" if scope.endswith("push") else "read"
+    return f"log in with `docker login {host}` as a user who may {verb} there; imgbuild uses docker's own logins."

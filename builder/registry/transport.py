@@ -39,6 +39,7 @@ _PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 6.4)
 _TIMEOUT = (10, 20)  # seconds to connect, and between two pieces of a reply
 _PIECE = 64 * 1024
 _TALK = 1024 * 1024  # bytes that may say why there is no answer
+_READING = frozenset({"GET", "HEAD"})
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SURE = 2  # new attempts where more would hardly help
 
@@ -88,24 +89,29 @@ class Transport:
         limit: int,
         accept: str = "*/*",
         is_whole: Callable[[Reply], bool] = lambda _: True,
+        data: bytes | None = None,
+        media_type: str = "application/octet-stream",
     ) -> Reply:
         """Return what the registry answers: any status but 401, 403, 429 and 5xx, which raise RegistryError.
 
         `path` begins with a slash, or is a whole address of the same registry. `scope` is what a token is to allow,
-        `limit` the most bytes that a body may have. Raises ContentError for a larger one, and for one that stays
-        other than `is_whole` wants it; Cancelled after `cancel`.
+        `limit` the most bytes that a body may have. `data` of a `media_type` is what is sent. Raises ContentError for
+        a larger body, and for one that stays other than `is_whole` wants it; Cancelled after `cancel`.
         """
         url = path if "://" in path else self.place.url + path
         used = self._tokens.get(scope)
         for _ in range(2):
             headers = {"Accept": accept} | ({"Authorization": used} if used else {})
-            reply = self._insist(limit, is_whole, method, url, headers=headers)
+            headers |= {"Content-Type": media_type} if data is not None else {}
+            # What is sent is sent to this registry alone.
+            more = {"headers": headers, "data": data, "allow_redirects": method in _READING}
+            reply = self._insist(limit, is_whole, method, url, **more)
             if reply.status == 403:
                 break
             if reply.status != 401:
                 return reply
             used = self._authorize(reply.headers.get("WWW-Authenticate", ""), scope, used)
-        raise deny(self.place.host)
+        raise deny(self.place.host, scope)
 
     def _authorize(self, challenge: str, scope: str, used: str | None) -> str:
         """Return the Authorization header for a scope, which another thread may have got meanwhile."""
@@ -117,16 +123,16 @@ class Transport:
                 self._login = (self._find_login(self.place.host),)
             answer = answer_challenge(challenge, self._login[0], self.place, scope)
             if isinstance(answer, TokenRequest):
-                answer = self._fetch_token(answer)
+                answer = self._fetch_token(answer, scope)
             self._tokens[scope] = answer
             return answer
 
-    def _fetch_token(self, asked: TokenRequest) -> str:
+    def _fetch_token(self, asked: TokenRequest, scope: str) -> str:
         headers = {"Authorization": asked.authorization} if asked.authorization else {}
         form = {"params": asked.params, "data": asked.data or None}
         reply = self._insist(_TALK, lambda _: True, asked.method, asked.url, headers=headers, **form)
         if reply.status != 200:
-            raise deny(self.place.host)
+            raise deny(self.place.host, scope)
         return read_token(reply.body, self.place)
 
     def _insist(self, limit: int, is_whole: Callable[[Reply], bool], method: str, url: str, **more: Any) -> Reply:
