@@ -26,6 +26,11 @@ def find_built(job: Job, environment: Environment, engine: Engine) -> tuple[str,
     if image_id is None:
         raise CheckError(f"{ref} is not on this engine", hint="run `imgbuild build` for it first.")
     labels = engine.read_labels(image_id)
+    require_packages(labels, environment, ref)
+    return image_id, labels
+
+
+def require_packages(labels: Mapping[str, str], environment: Environment, ref: str) -> None:
+    """Raise CheckError unless an image's labels say that it has the packages of an environment."""
     if labels.get(f"{LABEL}.packages") != digest_packages(environment):
         raise CheckError(f"{ref} was built from another lock", hint="run `imgbuild build` for it again.")
-    return image_id, labels

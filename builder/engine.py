@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import docker
+from docker.auth import resolve_repository_name
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from builder.context import list_folders
@@ -22,6 +23,7 @@ from builder.errors import EngineError
 from builder.events import Built, Event, Log
 from builder.failures import DISK_FULL, HINT_DISK, HINT_RERUN, explain_connection, explain_failure, explain_load
 from builder.logins import find_login
+from builder.pull import pull_image
 from builder.push import Pusher
 from builder.session import Credentials, Session
 from builder.streams import Streams
@@ -169,6 +171,15 @@ class Engine:
     def find_published(self, ref: str) -> str | None:
         """Return the digest that a ref has in its registry, None where there is none, or where that cannot be told."""
         return self._pusher.find(ref, self.credentials)
+
+    def pull(self, name: str, digest: str) -> Iterator[Transfer]:
+        """Yield the progress of a pull; then the engine has the image as `name@digest`, its name in a registry.
+
+        Raises RegistryError when the registry cannot be reached, lets nobody in or has no such image; EngineError when
+        the engine stops; and Cancelled.
+        """
+        host, _ = resolve_repository_name(name)
+        yield from pull_image(self._streams, name, digest, host=host, login=self.credentials(host))
 
     @contextlib.contextmanager
     def save(self, refs: Sequence[str]) -> Iterator[Iterator[bytes]]:

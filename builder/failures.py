@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import requests
 from docker.errors import APIError, DockerException
 
-from builder.errors import BuildError, EngineError, PushError
+from builder.errors import BuildError, EngineError, PushError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,19 +60,28 @@ def explain_load(message: str) -> EngineError:
 
 def explain_push(message: str, host: str) -> PushError:
     """Return the error for what the engine says when a push to the registry `host` fails."""
+    return PushError(f"{host}: {message.strip()}", hint=_advise(message, host, "push there", "What was uploaded"))
+
+
+def explain_pull(message: str, host: str) -> RegistryError:
+    """Return the error for what the engine says when a pull from the registry `host` fails."""
+    if DISK_FULL in message:
+        return RegistryError("the engine's disk is full", hint=HINT_DISK)
+    return RegistryError(f"{host}: {message.strip()}", hint=_advise(message, host, "pull from it", "What arrived"))
+
+
+def _advise(message: str, host: str, deed: str, kept: str) -> str:
     if _DENIED.search(message):
-        hint = f"log in with `docker login {host}` as a user who may push there; imgbuild uses docker's own logins."
-    elif _UNTRUSTED.search(message):
-        hint = f"the engine does not trust {host}: give it the CA in /etc/docker/certs.d/{host}/ca.crt."
-    elif _MISNAMED.search(message):
-        hint = "write it as REGISTRY/PATH/NAME:TAG, in lower case."
-    else:
-        hint = f"does {host} answer where the engine runs? What was uploaded is kept: rerun the same command."
-    return PushError(f"{host}: {message.strip()}", hint=hint)
+        return f"log in with `docker login {host}` as a user who may {deed}; imgbuild uses docker's own logins."
+    if _UNTRUSTED.search(message):
+        return f"the engine does not trust {host}: give it the CA in /etc/docker/certs.d/{host}/ca.crt."
+    if _MISNAMED.search(message):
+        return "write it as REGISTRY/PATH/NAME:TAG, in lower case."
+    return f"does {host} answer where the engine runs? {kept} is kept: rerun the same command."
 
 
 def is_passing(message: str) -> bool:
-    """Return whether a failed push may work the next time: it broke off, or the registry was busy."""
+    """Return whether a failed push or pull may work the next time: it broke off, or the registry was busy."""
     return bool(_BROKE_OFF.search(message)) and not _DENIED.search(message)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from builder.built import find_built
+from builder.built import find_built, require_packages
 from builder.checks import run_checks
 from builder.checks.expected import describe_cell
 from builder.pipeline import image_ref
@@ -17,22 +16,27 @@ from builder.steps import PREFIX
 from builder.work import CellWork, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from builder.checks import GpuUse, Verdict
     from builder.engine import Engine
     from builder.inputs import Job
     from builder.lock import Environment
     from builder.progress import Progress
+    from builder.staged import Staging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What the checks of one cell's image found, in `seconds`; an `error` where they could not be run."""
+    """What the checks of one cell's image found, in `seconds`; an `error` where they could not be run.
+
+    `promoted` are the refs that name the image since then.
+    """
 
     cell: str
     ref: str
     verdicts: tuple[Verdict, ...] = ()
+    promoted: tuple[str, ...] = ()
     error: Exception | None = None
     seconds: float = 0.0
 
@@ -42,40 +46,63 @@ class Proof:
         return self.error is None and all(verdict.verdict != "fail" for verdict in self.verdicts)
 
 
-def prove_cells(
-    cells: Sequence[tuple[Job, Environment]], *, engine: Engine, gpu: GpuUse, progress: Progress, workers: int
-) -> Iterator[Proof]:
-    """Yield what the checks found in the image of each cell, in the order given, `workers` at once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prover:
+    """Proves the images of cells: those of an engine or, with a staging, those that wait in a registry.
 
-    A lost engine, SIGINT or SIGTERM stops all.
+    With `promote`, each image of a registry that passed gets its tags, whatever becomes of the others.
     """
-    cancelled = threading.Event()
-    progress.plan(tuple(CellWork(cell=job.cell.id, layers=()) for job, _ in cells))
-    prove = partial(_prove, engine=engine, gpu=gpu, progress=progress, cancelled=cancelled)
-    tasks = {job.cell.id: partial(prove, job, environment) for job, environment in cells}
-    refs = {job.cell.id: image_ref(job) for job, _ in cells}
 
-    def tell() -> Iterator[tuple[str, Proof]]:
-        for outcome in run_tasks(tasks, workers=workers, cancel=cancelled.set):
-            failed = Proof(cell=outcome.name, ref=refs[outcome.name], error=outcome.error, seconds=outcome.seconds)
-            yield outcome.name, outcome.value or failed
+    engine: Engine
+    gpu: GpuUse
+    progress: Progress
+    staging: Staging | None = None
+    promote: bool = False
+    _cancelled: threading.Event = field(default_factory=threading.Event)
 
-    yield from sort_named(tell(), list(tasks))
+    def prove_cells(self, cells: Sequence[tuple[Job, Environment]], *, workers: int) -> Iterator[Proof]:
+        """Yield what the checks found in the image of each cell, in the order given, `workers` at once.
 
+        A lost engine, SIGINT or SIGTERM stops all.
+        """
+        self.progress.plan(tuple(CellWork(cell=job.cell.id, layers=()) for job, _ in cells))
+        tasks = {job.cell.id: partial(self._prove, job, environment) for job, environment in cells}
+        refs = {job.cell.id: image_ref(job) for job, _ in cells}
 
-def _prove(
-    job: Job,
-    environment: Environment,
-    *,
-    engine: Engine,
-    gpu: GpuUse,
-    progress: Progress,
-    cancelled: threading.Event,
-) -> Proof:
-    ref = image_ref(job)
-    progress.event(job.cell.id, Phase(text="checking the image"))
-    began = time.monotonic()
-    image_id, labels = find_built(job, environment, engine)
-    expected = describe_cell(job, environment, PREFIX, labels)
-    verdicts = run_checks(image_id, job.definition, expected, gpu=gpu, cancelled=cancelled)
-    return Proof(cell=job.cell.id, ref=ref, verdicts=verdicts, seconds=time.monotonic() - began)
+        def tell() -> Iterator[tuple[str, Proof]]:
+            for outcome in run_tasks(tasks, workers=workers, cancel=self._cancel):
+                failed = Proof(cell=outcome.name, ref=refs[outcome.name], error=outcome.error)
+                yield outcome.name, replace(outcome.value or failed, seconds=outcome.seconds)
+
+        yield from sort_named(tell(), list(tasks))
+
+    def _cancel(self) -> None:
+        self._cancelled.set()
+        self.engine.cancel()
+
+    def _prove(self, job: Job, environment: Environment) -> Proof:
+        if self.staging is None:
+            self._say(job, "checking the image")
+            image_id, labels = find_built(job, environment, self.engine)
+            return Proof(
+                cell=job.cell.id, ref=image_ref(job), verdicts=self._check(job, environment, image_id, labels)
+            )
+        digest = self.staging.find(job)
+        ref = f"{self.staging.name(job)}@{digest}"
+        self._say(job, "pulling the image")
+        for event in self.engine.pull(self.staging.name(job), digest):
+            self.progress.event(job.cell.id, event)
+        self._say(job, "checking the image")
+        labels = self.engine.read_labels(ref)
+        require_packages(labels, environment, ref)
+        proof = Proof(cell=job.cell.id, ref=ref, verdicts=self._check(job, environment, ref, labels))
+        if not (self.promote and proof.passed):
+            return proof
+        return replace(proof, promoted=self.staging.promote(job, digest))
+
+    def _check(self, job: Job, environment: Environment, image: str, labels: Mapping[str, str]) -> tuple[Verdict, ...]:
+        expected = describe_cell(job, environment, PREFIX, labels)
+        return run_checks(image, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
+
+    def _say(self, job: Job, text: str) -> None:
+        self.progress.event(job.cell.id, Phase(text=text))

@@ -12,20 +12,16 @@ from docker.auth import INDEX_NAME, encode_header, resolve_repository_name
 from docker.errors import APIError, ImageNotFound, InvalidRepository
 from docker.utils import parse_repository_tag
 
-from builder.errors import EngineError, PushError
+from builder.attempts import insist
+from builder.errors import EngineError
 from builder.events import Pushed, Transfer
-from builder.failures import HINT_RERUN, explain_push, is_passing
+from builder.failures import HINT_RERUN, explain_push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from builder.session import Credentials
     from builder.streams import Streams
-
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before each new attempt. Neither store's push survives all that passes: the containerd store's gives up at a
-reset, the graphdriver store's at a 429. A new attempt finds the layers that are there, and skips them.
-"""
 
 _BLINK = 0.1
 _PATIENCE = 10
@@ -61,15 +57,12 @@ class Pusher:
     def _send(self, ref: str, headers: dict[str, str]) -> Iterator[Transfer | Pushed]:
         host, name, tag = split_ref(ref)
         uploaded: dict[str, int] = {}
-        for pause in (*_PAUSES, None):
-            try:
-                with self._streams.post(f"/images/{name}/push", params={"tag": tag}, headers=headers) as lines:
-                    yield from read_push(lines, ref=ref, host=host, uploaded=uploaded)
-                return
-            except PushError as error:
-                if pause is None or not is_passing(error.message):
-                    raise
-            self._streams.sleep(pause)
+
+        def attempt() -> Iterator[Transfer | Pushed]:
+            with self._streams.post(f"/images/{name}/push", params={"tag": tag}, headers=headers) as lines:
+                yield from read_push(lines, ref=ref, host=host, uploaded=uploaded)
+
+        yield from insist(attempt, self._streams.sleep)
 
     def _find(self, name: str, tag: str, headers: dict[str, str]) -> str | None:
         """Return the digest that a ref has in its registry, None where there is none, or where that cannot be told.

@@ -19,8 +19,8 @@ Entry = dict[str, str | int]
 def describe_strategy(runners: Sequence[Runner], cells: Sequence[Cell]) -> dict[str, list[Entry]]:
     """Return the matrix as JSON values; each entry of `include` is a runner.
 
-    `name` is for people. `cells` are words for imgbuild that select what the runner has, and `images` the local refs
-    of that, both with blanks between, in the order of the matrix. `disk` is in bytes.
+    `name` is for people. `cells` are words for imgbuild that select what the runner has, with blanks between, in the
+    order of the matrix. `disk` is in bytes.
     """
     return {
         "include": [
@@ -33,6 +33,5 @@ def _describe_runner(runner: Runner, cells: Sequence[Cell]) -> Entry:
     return {
         "name": runner.name,
         "cells": " ".join(f"--cell {cell.id}" for cell in cells),
-        "images": " ".join(f"{cell.image}:{cell.tag}" for cell in cells),
         "disk": runner.disk,
     }

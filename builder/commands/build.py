@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     help="Push each image that passed its checks, as REGISTRY/IMAGE:TAG; print these refs.",
 )
 @click.option(
+    "--stage",
+    "staged",
+    is_flag=True,
+    help="Push under the tag that lasts alone; `imgbuild test --promote` gives the others.",
+)
+@click.option(
     "--locked", is_flag=True, help="Exit 5 instead of solving when a lock, or the plan, is missing or stale. For CI."
 )
 @click.pass_context
@@ -60,6 +66,7 @@ def build(
     registry: str | None,
     *,
     everything: bool,
+    staged: bool,
     locked: bool,
 ) -> None:
     """Build, check and tag the cells that were chosen; print their refs, in the order of the matrix.
@@ -81,6 +88,8 @@ def build(
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
+    if staged and not registry:
+        raise click.UsageError("--stage says under which tags images are pushed, so it goes with --push")
     project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None
@@ -99,7 +108,7 @@ def build(
             memo=Memo(cache_dir() / "built", about["ID"]),
             sources=found,
             progress=drawn,
-            publisher=Publisher(engine=engine, registry=registry) if registry else None,
+            publisher=Publisher(engine=engine, registry=registry, staged=staged) if registry else None,
             gpu=decide_gpu_use(about, local=engine.is_local, required=False),
         )
         laid_out = lay_out(project, cells, planned)

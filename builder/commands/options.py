@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
     from builder.progress import Progress
     from builder.project import Project
-    from builder.registry.client import Registry
+    from builder.registry.writing import Writer
     from builder.sources import Sources
 
 _PROGRESS = ("auto", "rich", "plain", "github", "quiet")
@@ -60,14 +60,14 @@ def add_registry(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def open_registry(text: str, sources: Sources, *, insecure: bool) -> Iterator[tuple[Registry, str]]:
+def open_registry(text: str, sources: Sources, *, insecure: bool) -> Iterator[tuple[Writer, str]]:
     """Yield the registry of `registry.example/team` and the path in it, which may be empty. Raises RegistryError."""
     from builder.logins import read_logins
-    from builder.registry.client import Registry
     from builder.registry.place import find_place, split_registry
+    from builder.registry.writing import Writer
 
     host, path = split_registry(text)
-    with Registry(find_place(host, sources, insecure=insecure), read_logins()) as registry:
+    with Writer(find_place(host, sources, insecure=insecure), read_logins()) as registry:
         yield registry, path
 
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_progress, add_selection, choose_cells, open_project
+from builder.commands.options import (
+    add_progress,
+    add_registry,
+    add_selection,
+    choose_cells,
+    open_project,
+    open_registry,
+    redacted,
+)
 from builder.errors import Cancelled, CheckError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from builder.matrix import Cell
+    from builder.project import Project
     from builder.prove import Proof
+    from builder.sources import Sources
+    from builder.staged import Staging
 
 _MARKS = {"pass": "✓", "fail": "✗", "skip": "\N{EN DASH}"}
 
@@ -24,6 +37,14 @@ _MARKS = {"pass": "✓", "fail": "✗", "skip": "\N{EN DASH}"}
 @click.option("--all", "everything", is_flag=True, help="Every cell of every image.")
 @click.option("--jobs", "workers", type=click.IntRange(min=1), default=1, show_default=True, help="Images at once.")
 @click.option("--require-gpu", is_flag=True, help="Fail where a cell of a CUDA has no GPU.")
+@click.option(
+    "--registry",
+    "place",
+    metavar="HOST/PATH",
+    help="Test what was pushed there from the locks, under the tags that last.",
+)
+@click.option("--promote", is_flag=True, help="Give each image of the registry that passed its other tags.")
+@add_registry
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 @click.pass_context
 def test(
@@ -34,33 +55,70 @@ def test(
     ids: Sequence[str],
     progress: str,
     workers: int,
+    place: str | None,
+    sources: str | None,
     *,
     everything: bool,
     require_gpu: bool,
+    promote: bool,
+    insecure: bool,
     as_json: bool,
 ) -> None:
     """Start the images of the cells that were chosen, with every GPU of the machine, and print what each check found.
 
     A check passes, fails, or is skipped with its reason. Without a GPU the checks that need one are skipped by name;
     with one that torch cannot use they fail. Exit code 9 when a check failed or an image is missing.
+
+    With --registry, the images are those that `imgbuild build --push` left there; they are pulled by their digests.
     """
     from builder.checks.gpu_use import decide_gpu_use
     from builder.engine import Engine
     from builder.locking import find_environments, make_job, read_locks
     from builder.progress import choose_progress
-    from builder.prove import prove_cells
+    from builder.prove import Prover
+    from builder.sources import find_sources
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild test --cuda 11.8 --py 3.10, an image's name, or --all")
+    if not place and (promote or insecure or sources):
+        raise click.UsageError("--promote, --insecure and --sources are about a registry, so they go with --registry")
     project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda, ids)
     environments = find_environments(project, cells, read_locks(project, cells))
     locked = [(make_job(project, cell), found) for cell, found in zip(cells, environments, strict=True)]
-    with choose_progress(progress, str, cells=len(cells)) as drawn, Engine() as engine:
-        gpu = decide_gpu_use(engine.describe(), local=engine.is_local, required=require_gpu)
-        proofs = tuple(prove_cells(locked, engine=engine, gpu=gpu, progress=drawn, workers=workers))
+    found = find_sources(sources)
+    with (
+        redacted(found),
+        _open_staging(project, cells, place, found, insecure=insecure) as staging,
+        choose_progress(progress, found.redact, cells=len(cells)) as drawn,
+        Engine() as engine,
+    ):
+        prover = Prover(
+            engine=engine,
+            gpu=decide_gpu_use(engine.describe(), local=engine.is_local, required=require_gpu),
+            progress=drawn,
+            staging=staging,
+            promote=promote,
+        )
+        proofs = tuple(prover.prove_cells(locked, workers=workers))
     click.echo(json.dumps([_to_json(proof) for proof in proofs], indent=2) if as_json else "\n".join(_draw(proofs)))
     _raise_first(proofs)
+
+
+@contextmanager
+def _open_staging(
+    project: Project, cells: Sequence[Cell], place: str | None, sources: Sources, *, insecure: bool
+) -> Iterator[Staging | None]:
+    from builder.pipeline import render_cell
+    from builder.planning import lay_out, require_plan
+    from builder.staged import Staging
+
+    if place is None:
+        yield None
+        return
+    contexts = {it.id: render_cell(project, it) for it in lay_out(project, cells, require_plan(project, cells))}
+    with open_registry(place, sources, insecure=insecure) as (registry, _):
+        yield Staging(registry=registry, place=place, contexts=contexts)
 
 
 def _draw(proofs: Sequence[Proof]) -> Iterator[str]:
@@ -72,6 +130,8 @@ def _draw(proofs: Sequence[Proof]) -> Iterator[str]:
             yield f"  {_MARKS[verdict.verdict]} {verdict.check:{width}}  {detail}"
         if proof.error:
             yield f"  ✗ {proof.error}"
+        for ref in proof.promoted:
+            yield f"  → {ref}"
     found = [verdict.verdict for proof in proofs for verdict in proof.verdicts]
     yield f"{found.count('pass')} passed, {found.count('fail')} failed, {found.count('skip')} skipped"
 
@@ -81,6 +141,7 @@ def _to_json(proof: Proof) -> dict[str, object]:
         "cell": proof.cell,
         "ref": proof.ref,
         "passed": proof.passed,
+        "promoted": list(proof.promoted),
         "seconds": round(proof.seconds, 3),
         "error": str(proof.error) if proof.error else None,
         "checks": [

@@ -29,6 +29,7 @@ from builder.registry.transport import PATIENCE, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from builder.registry.place import Place
     from builder.registry.token import Login
@@ -55,7 +56,7 @@ class Registry:
         self.host = place.host
         self._transport = Transport(place, find_login, patience=patience)
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

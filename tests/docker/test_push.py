@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from builder.attempts import PAUSES
 from builder.context import Context, ContextFile
 from builder.engine import Engine
 from builder.errors import Cancelled, EngineError, PushError
 from builder.events import Built, Pushed, Transfer
-from builder.push import _PAUSES
 from tests.docker.conftest import give_up
 from tests.kit.base import IMAGE
 from tests.kit.debian import install_packages
@@ -329,7 +329,7 @@ def test_what_passes_by_itself_is_tried_again(bench: Bench, registry: Registry, 
 def test_five_faults_in_a_row_cost_a_blob_each_at_most(
     bench: Bench, registry: Registry, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    monkeypatch.setattr("builder.push._PAUSES", (0.1,) * len(_PAUSES))
+    monkeypatch.setattr("builder.attempts.PAUSES", (0.1,) * len(PAUSES))
     image = bench.build_files(noise(2_000_000))
     registry.faults = [(verb, fault) for fault in ("reset", 500, 503, "truncate", 429)]
     ref = f"{registry.address}/team/app:1"

@@ -32,6 +32,9 @@ def make_runner(lab: Lab, registry: Registry, tmp_path: Path) -> Callable[..., R
     def make(variables: Mapping[str, str] | None = None, matrix: Mapping[str, str] | None = None) -> Runner:
         values = {f"vars.IMGBUILD_{name}": "" for name in ("RUNNERS", "DISK")} | {
             "vars.IMGBUILD_REGISTRY": f"{registry.address}/team",
+            "vars.IMGBUILD_GPU_RUNNER && '--stage'": "--stage"
+            if variables and "IMGBUILD_GPU_RUNNER" in variables
+            else "",
             "vars.IMGBUILD_REGISTRY_USER || github.actor": USER,
             "secrets.IMGBUILD_REGISTRY_PASSWORD || github.token": PASSWORD,
         }
@@ -53,7 +56,7 @@ def share(make_runner: Callable[..., Runner], **variables: str) -> list[dict[str
     return list(matrix[key])
 
 
-def test_what_is_planned_is_built_tested_and_published(
+def test_what_is_planned_is_built_and_published(
     make_runner: Callable[..., Runner],
     lab: Lab,
     registry: Registry,  # noqa: F811
@@ -62,9 +65,9 @@ def test_what_is_planned_is_built_tested_and_published(
     registry.login = f"{USER}:{PASSWORD}"
     refs = [f"{lab.name}:cpu-py311", f"{lab.name}:cpu-py313"]
     (together,) = share(make_runner)
-    assert together["images"].split() == refs
     apart = share(make_runner, IMGBUILD_RUNNERS="2", IMGBUILD_DISK="9 GB")
-    assert [entry["images"] for entry in apart] == refs
+    ids = [f"{lab.name}-py3.11-cpu", f"{lab.name}-py3.13-cpu"]
+    assert [entry["cells"] for entry in apart] == [f"--cell {cell}" for cell in ids]
 
     done, _ = make_runner(matrix=apart[0]).run(JOBS["build"])
     assert [step.returncode for step in done] == [0], done[-1].stderr
@@ -77,11 +80,33 @@ def test_what_is_planned_is_built_tested_and_published(
     assert not [step for step in done if PASSWORD in step.stdout + step.stderr]
     assert (tmp_path / "summary.md").read_text().count(f"`{lab.name}-py3.1") == 3
 
-    for ref in refs:
+
+def test_images_wait_for_their_test_on_a_gpu(
+    make_runner: Callable[..., Runner],
+    lab: Lab,
+    registry: Registry,  # noqa: F811
+) -> None:
+    registry.login = f"{USER}:{PASSWORD}"
+    (together,) = share(make_runner)
+    done, _ = make_runner({"IMGBUILD_GPU_RUNNER": "gpu"}, together).run(JOBS["publish"])
+    assert [step.returncode for step in done] == [0, 0], done[-1].stderr
+    registry.login = ""
+    waiting = registry.tags(f"team/{lab.name}")
+    assert {tag.rpartition("-")[0] for tag in waiting} == {"cpu-py311", "cpu-py313"}
+    assert sorted(done[-1].stdout.split()) == sorted(f"{registry.address}/team/{lab.name}:{tag}" for tag in waiting)
+    registry.login = f"{USER}:{PASSWORD}"
+
+    for ref in (f"{lab.name}:cpu-py311", f"{lab.name}:cpu-py313"):
         lab.client.images.remove(ref)
+    registry.asked.clear()
     done, _ = make_runner(matrix=together).run(JOBS["gpu"])
-    assert [step.returncode for step in done] == [0, 0, 0], "".join(step.stderr for step in done)
+    assert [step.returncode for step in done] == [0, 0], "".join(step.stderr for step in done)
     assert "0 failed" in done[-1].stdout
+    assert registry.uploads() == []
+    registry.login = ""
+    for tag in waiting:
+        name = f"{registry.address}/team/{lab.name}"
+        assert registry.manifest(f"{name}:{tag.rpartition('-')[0]}") == registry.manifest(f"{name}:{tag}")
 
 
 def test_stale_lock_ends_the_plan(make_runner: Callable[..., Runner], lab: Lab) -> None:
@@ -91,11 +116,8 @@ def test_stale_lock_ends_the_plan(make_runner: Callable[..., Runner], lab: Lab) 
     assert outputs == {}
 
 
-def test_image_that_was_not_published_fails_its_test_on_a_gpu(
-    make_runner: Callable[..., Runner],
-    lab: Lab,
-) -> None:
+def test_image_that_was_not_published_fails_its_test_on_a_gpu(make_runner: Callable[..., Runner]) -> None:
     (together,) = share(make_runner)
     done, _ = make_runner(matrix=together).run(JOBS["gpu"])
-    assert [step.returncode for step in done] == [0, 0, 9]
-    assert f"{lab.name}:cpu-py311 is not on this engine" in done[-1].stderr + done[-1].stdout
+    assert [step.returncode for step in done] == [0, 9]
+    assert "is not in the registry" in done[-1].stderr + done[-1].stdout

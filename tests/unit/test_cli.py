@@ -117,7 +117,16 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("build", "--cud", "11.8"), ("nonsense",), ("render",), ("lock", "--progress", "loud"), ()]
+    "arguments",
+    [
+        ("build", "--cud", "11.8"),
+        ("build", "--all", "--stage"),
+        ("test", "--all", "--promote"),
+        ("nonsense",),
+        ("render",),
+        ("lock", "--progress", "loud"),
+        (),
+    ],
 )
 def test_wrong_usage_is_2(arguments: tuple[str, ...], run: Run) -> None:
     code, out, err = run(*arguments)

@@ -1,0 +1,51 @@
+"""Images that wait in a registry, each under its tag that lasts, until something lets the moving tags name them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.errors import CheckError
+from builder.tags import list_moving_tags, tag_lasting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.context import Context
+    from builder.inputs import Job
+    from builder.registry.writing import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """The images of cells in `place` (`host/path`); `contexts` are what the cells are built from, by id."""
+
+    registry: Writer
+    place: str
+    contexts: Mapping[str, Context]
+
+    def name(self, job: Job) -> str:
+        """Return what the engine calls the repository of a cell's images."""
+        return f"{self.place}/{job.cell.image}"
+
+    def find(self, job: Job) -> str:
+        """Return the digest of a cell's image. Raises CheckError when it is not there, and RegistryError."""
+        tag = tag_lasting(job, self.contexts[job.cell.id])
+        found = self.registry.find(self._repository(job), tag)
+        if found is None:
+            hint = f"run `imgbuild build --push {self.place} --stage` for it first."
+            raise CheckError(f"{self.name(job)}:{tag} is not in the registry", hint=hint)
+        return found.digest
+
+    def promote(self, job: Job, digest: str) -> tuple[str, ...]:
+        """Let the moving tags of a cell name an image, and return their refs. No blob is uploaded.
+
+        Raises RegistryError; then none, or the first of them, have moved.
+        """
+        tags = list_moving_tags(job)
+        for tag in tags:
+            self.registry.copy_tag(self._repository(job), digest, tag)
+        return tuple(f"{self.name(job)}:{tag}" for tag in tags)
+
+    def _repository(self, job: Job) -> str:
+        return self.name(job).partition("/")[2]
