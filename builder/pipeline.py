@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from builder.project import Project
     from builder.publish import Publisher
     from builder.sources import Sources
+    from builder.verdicts import Verdicts
     from builder.work import State
 
 _WORDS = 200
@@ -76,6 +77,7 @@ class Builder:
     project: Project
     engine: Engine
     memo: Memo
+    verdicts: Verdicts
     sources: Sources
     progress: Progress
     publisher: Publisher | None
@@ -105,18 +107,26 @@ class Builder:
 
         The ref moves only after every check passed: an image that is found under its ref with the content that the
         build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
-        moved then. Raises PushError when a registry does not take the image.
+        moved then. Raises RegistryError when a registry does not take the image, or what belongs to it.
         """
         context = render_cell(self.project, locked)
         image = self._build_checked(locked, context)
         if self.publisher is None:
             return image
-        self.progress.event(locked.id, Phase(text="pushing the image"))
-        return replace(image, ref=self.publisher.publish(image.image_id, locked.job, context))
+        ref = self.publisher.publish(
+            image.image_id,
+            locked,
+            context,
+            find_verdicts=lambda: image.verdicts or self._recall(locked, image.image_id),
+            report=lambda text: self.progress.event(locked.id, Phase(text=text)),
+        )
+        return replace(image, ref=ref)
 
     def _cancel(self) -> None:
         self._cancelled.set()
         self.engine.cancel()
+        if self.publisher:
+            self.publisher.cancel()
 
     def _build_checked(self, locked: LockedCell, context: Context) -> Image:
         engine, job = self.engine, locked.job
@@ -156,7 +166,12 @@ class Builder:
         except CheckError:
             self.engine.remove(image_id)
             raise
+        self.verdicts.keep(image_ref(job), image_id, verdicts)
         return verdicts
+
+    def _recall(self, locked: LockedCell, image_id: str) -> tuple[Verdict, ...]:
+        """Return what the checks found in an image when it was built; where nobody knows any more, they run again."""
+        return self.verdicts.find(image_ref(locked.job), image_id) or self._check(locked, image_id)
 
 
 def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:

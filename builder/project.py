@@ -32,6 +32,13 @@ class Project:
         """Return where the lock of an image lies, beside its definition."""
         return self.definition(image).path.with_name(FILE_NAME)
 
+    def list_sources(self, image: str) -> tuple[Path, ...]:
+        """Return the files that describe an image: its definition, those that it extends, its lock."""
+        chain = [self.definition(image)]
+        while chain[-1].extends:
+            chain.append(self.definition(chain[-1].extends))
+        return (*(it.path for it in chain), self.lock_path(image))
+
 
 def has_project() -> bool:
     """Return whether the working directory, or a folder above it, has an `images/` folder."""

@@ -1,39 +1,130 @@
-"""Publish the image of a cell: under a tag that lasts first, then under those that move."""
+"""Publish the image of a cell: under a tag that lasts, with its documents, and then under the tags that move."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from builder.tags import list_moving_tags, tag_lasting
+from builder.attach import Facts, attach_documents
+from builder.checks.inventory import take_inventory
+from builder.checks.suites import digest_checks
+from builder.errors import RegistryError
+from builder.registry.content import Descriptor, parse_descriptor
+from builder.render import find_epoch
+from builder.sbom.subject import Subject, find_created
+from builder.steps import PREFIX
+from builder.tags import list_moving_tags, tag_image, tag_lasting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from builder.checks import Verdict
     from builder.context import Context
     from builder.engine import Engine
-    from builder.inputs import Job
+    from builder.locked import LockedCell
+    from builder.registry.content import Manifest
+    from builder.registry.writing import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
-    """Publishes images of one engine below `registry` (`host/path`). Any number of threads may use it.
+    """Publishes images of one engine below `path` of a registry. Any number of threads may use it.
 
-    Where they are `staged`, `Staging.promote` gives them the tags that move.
+    `sources` are the files that describe each image, by its name, and `builder_id` is who builds: for provenance.
+    Where images are `staged`, it is `Staging.promote` that lets the moving tags name them.
     """
 
     engine: Engine
-    registry: str
+    writer: Writer
+    path: str
+    sources: Mapping[str, Mapping[str, str]]
+    builder_id: str
     staged: bool
+    _cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def publish(self, image_id: str, job: Job, context: Context) -> str:
-        """Push an image under all its tags, and return the ref of the cell's own; the tag that lasts stays as it is.
+    def publish(
+        self,
+        image_id: str,
+        locked: LockedCell,
+        context: Context,
+        *,
+        find_verdicts: Callable[[], Sequence[Verdict]],
+        report: Callable[[str], None],
+    ) -> str:
+        """Publish an image under all its tags, and return the ref of the cell's own.
 
-        Where images are staged, the tag that lasts is all, and its ref is returned. Raises PushError when the registry
-        does not take the image, EngineError when the engine is lost, or Cancelled.
+        The tags that move do so last, when everything that belongs to the image is in the registry; where images are
+        staged they do not, and the ref of the tag that lasts is returned. `find_verdicts`
+        returns what the checks found in it; `report` is told what is going on. Raises RegistryError, of which
+        PushError is one, when the registry does not take something, EngineError when the engine is lost, Cancelled,
+        and what `find_verdicts` raises.
         """
-        name = f"{self.registry}/{job.cell.image}"
-        lasting = f"{name}:{tag_lasting(job, context)}"
-        moving = [] if self.staged else [f"{name}:{tag}" for tag in list_moving_tags(job)]
-        for ref in [*([] if self.engine.find_published(lasting) else [lasting]), *moving]:
-            for _ in self.engine.push(image_id, ref):
-                pass
-        return moving[0] if moving else lasting
+        job = locked.job
+        repository = "/".join(filter(None, (self.path, job.cell.image)))
+        report("pushing the image")
+        tag, image = self._push_lasting(image_id, locked, context, repository)
+        report("attaching its documents")
+        subject = Subject(
+            cell=locked.id,
+            ref=self._name(repository, tag),
+            digest=image.digest,
+            base_ref=job.base.ref,
+            base_digest=job.base.digest,
+            environment=locked.environment,
+            created=find_created(find_epoch(locked.environment)),
+        )
+        take = partial(take_inventory, image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
+        facts = Facts(
+            subject=subject,
+            sources=self.sources[job.cell.image],
+            builder_id=self.builder_id,
+            checks=digest_checks(job.definition),
+            take_inventory=take,
+            find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
+        )
+        attach_documents(self.writer, repository, image, facts)
+        if self.staged:
+            return subject.ref
+        report("moving its tags")
+        for moving in list_moving_tags(job):
+            self.writer.copy_tag(repository, image.digest, moving)
+        return self._name(repository, job.cell.tag)
+
+    def cancel(self) -> None:
+        """Let whatever is going on raise Cancelled soon, but for what the engine does; from any thread."""
+        self._cancelled.set()
+        self.writer.cancel()
+
+    def _push_lasting(
+        self, image_id: str, locked: LockedCell, context: Context, repository: str
+    ) -> tuple[str, Descriptor]:
+        """Let a tag that lasts name an image, and return it with the image's manifest.
+
+        That is the tag of what the image was made from; where that names another image, which was made from the same
+        and has other bytes, the tag of the image itself.
+        """
+        for tag in (tag_lasting(locked.job, context), tag_image(locked.job, image_id)):
+            found = self.writer.read(repository, tag)
+            if found is None:
+                for _ in self.engine.push(image_id, self._name(repository, tag)):
+                    pass
+                found = self.writer.read(repository, tag)
+            if found and _is_image(found, image_id):
+                return tag, Descriptor(media_type=found.media_type, digest=found.digest, size=len(found.data))
+        message = f"{self._name(repository, tag)} is not the image that was pushed there"
+        raise RegistryError(message, hint="who else pushes there? Run the same command again.")
+
+    def _name(self, repository: str, tag: str) -> str:
+        return f"{self.writer.host}/{repository}:{tag}"
+
+
+def _is_image(manifest: Manifest, image_id: str) -> bool:
+    """Return whether a manifest is that of an image of the engine.
+
+    The containerd store knows an image by its manifest, the graphdriver store by its configuration.
+    """
+    if manifest.digest == image_id or manifest.is_index:
+        return manifest.digest == image_id
+    return parse_descriptor(manifest.parse().get("config"), manifest.digest).digest == image_id

@@ -21,6 +21,14 @@ def tag_lasting(job: Job, context: Context) -> str:
     return f"{job.cell.tag}-{digest_context(context)[:DIGITS]}"
 
 
+def tag_image(job: Job, image_id: str) -> str:
+    """Return a tag of the same form for an image, by its own digest (`sha256:…`).
+
+    It is for one that was built once more from the same and became another, by what is not locked: apt's packages.
+    """
+    return f"{job.cell.tag}-{image_id.partition(':')[2][:DIGITS]}"
+
+
 def list_moving_tags(job: Job) -> tuple[str, ...]:
     """Return the tags that move to each new image of a cell: its own, and the aliases of the definition."""
     own = name_pair(job.cell.python, job.cell.cuda)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -20,9 +21,12 @@ from builder.errors import Cancelled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from builder.engine import Engine
     from builder.locking import Locks, Stale
+    from builder.matrix import Cell
     from builder.progress import Progress
     from builder.project import Project
+    from builder.publish import Publisher
     from builder.sources import Sources
     from builder.work import Ended
 
@@ -81,22 +85,27 @@ def build(
     from builder.pipeline import Builder
     from builder.planning import keep_plan, lay_out, require_plan
     from builder.progress import choose_progress
-    from builder.publish import Publisher
+    from builder.registry.place import split_registry
     from builder.schedule import count_workers
     from builder.sources import find_sources
     from builder.summary import choose_error, summarize
+    from builder.verdicts import Verdicts
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
     if staged and not registry:
         raise click.UsageError("--stage says under which tags images are pushed, so it goes with --push")
+    target = split_registry(registry) if registry else None
     project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None
     locks = read_locks(project, cells)
     stale = find_stale(project, cells, locks)
     found = find_sources(sources)
-    with redacted(found), choose_progress(progress, found.redact, cells=len(cells)) as drawn, Engine() as engine:
+    with ExitStack() as stack:
+        stack.enter_context(redacted(found))
+        drawn = stack.enter_context(choose_progress(progress, found.redact, cells=len(cells)))
+        engine = stack.enter_context(Engine())
         if planned is None:
             _solve(project, stale, locks, found, drawn)
             planned = keep_plan(project)
@@ -106,9 +115,12 @@ def build(
             project=project,
             engine=engine,
             memo=Memo(cache_dir() / "built", about["ID"]),
+            verdicts=Verdicts(cache_dir() / "checked", about["ID"]),
             sources=found,
             progress=drawn,
-            publisher=Publisher(engine=engine, registry=registry, staged=staged) if registry else None,
+            publisher=stack.enter_context(_open_publisher(project, cells, engine, found, target, staged=staged))
+            if target
+            else None,
             gpu=decide_gpu_use(about, local=engine.is_local, required=False),
         )
         laid_out = lay_out(project, cells, planned)
@@ -123,6 +135,28 @@ def build(
                 raise error
             case error:
                 context.exit(error.exit_code)
+
+
+@contextmanager
+def _open_publisher(
+    project: Project, cells: Sequence[Cell], engine: Engine, sources: Sources, target: tuple[str, str], *, staged: bool
+) -> Iterator[Publisher]:
+    from builder.attach import digest_sources
+    from builder.publish import Publisher
+    from builder.registry.place import find_place
+    from builder.registry.writing import Writer
+    from builder.sbom.builders import name_builder
+
+    host, path = target
+    with Writer(find_place(host, sources), engine.credentials) as writer:
+        yield Publisher(
+            engine=engine,
+            writer=writer,
+            path=path,
+            sources={image: digest_sources(project, image) for image in {cell.image for cell in cells}},
+            builder_id=name_builder(),
+            staged=staged,
+        )
 
 
 def _solve(project: Project, stale: Sequence[Stale], locks: Locks, sources: Sources, progress: Progress) -> None:

@@ -6,7 +6,7 @@ Source: github.com/opencontainers/distribution-spec, spec.md, version 1.1. What 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
 
 from builder.errors import RegistryError

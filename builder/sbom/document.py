@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 HOME = "https://imgbuild.dev"
 """Begins the URIs that name documents and kinds of builds: the domain of the labels, written as an address."""
 
+STATEMENT = "https://in-toto.io/Statement/v1"
+"""The type of an in-toto statement (github.com/in-toto/attestation, spec/v1/statement.md)."""
+
 
 def name_document(form: str, subject: Subject, inventory: Inventory | None = None) -> UUID:
     """Return the UUID of a document: the same for the same content, and another for any other."""
@@ -27,6 +30,12 @@ def dump_document(data: Mapping[str, Any]) -> str:
     """Return JSON with a line for each member, and for each item of a list: one package a line, fit to be compared."""
     members = ",\n".join(f"{json.dumps(key)}: {_dump_member(value)}" for key, value in data.items())
     return f"{{\n{members}\n}}\n"
+
+
+def split_digest(digest: str) -> dict[str, str]:
+    """Return a digest (`sha256:…`) as in-toto has it: its hexadecimal digits by algorithm."""
+    algorithm, _, value = digest.partition(":")
+    return {algorithm: value}
 
 
 def _dump_member(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from builder import __version__
 from builder.errors import ImgbuildError
 from builder.sbom.components import list_components
-from builder.sbom.document import HOME, dump_document
+from builder.sbom.document import HOME, STATEMENT, dump_document, split_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 BUILD_TYPE = f"{HOME}/buildtypes/image/v1"
 """How the parameters of a build are to be read: docs/provenance.md."""
 
-STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 
 
@@ -52,7 +51,7 @@ def dump_provenance(subject: Subject, *, sources: Mapping[str, str], builder_id:
     }
     statement = {
         "_type": STATEMENT,
-        "subject": [{"name": subject.ref, "digest": _split_digest(subject.digest)}],
+        "subject": [{"name": subject.ref, "digest": split_digest(subject.digest)}],
         "predicateType": PREDICATE,
         "predicate": {"buildDefinition": definition, "runDetails": run},
     }
@@ -60,14 +59,9 @@ def dump_provenance(subject: Subject, *, sources: Mapping[str, str], builder_id:
 
 
 def _describe_base(subject: Subject) -> dict[str, Any]:
-    digest = {"digest": _split_digest(subject.base_digest)} if subject.base_digest else {}
+    digest = {"digest": split_digest(subject.base_digest)} if subject.base_digest else {}
     return {"name": "base", "uri": subject.base_purl, **digest}
 
 
 def _describe_package(component: Component) -> dict[str, Any]:
     return {"name": component.name, "uri": component.url, "digest": dict(component.hashes)}
-
-
-def _split_digest(digest: str) -> dict[str, str]:
-    algorithm, _, value = digest.partition(":")
-    return {algorithm: value}

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -45,9 +46,13 @@ Fault = int | str
 
 @dataclass(kw_only=True)
 class Registry:
-    """A real registry behind a proxy that counts what is asked, and fails requests as it is told to."""
+    """A real registry behind a proxy that counts what is asked, and fails requests as it is told to.
+
+    Every request whose method and path fit `refused` gets a 403.
+    """
 
     address: str
+    refused: str = "none"
     asked: list[tuple[str, str, int]] = field(default_factory=list)
     faults: list[tuple[str, Fault]] = field(default_factory=list)
     login: str = ""
@@ -105,6 +110,8 @@ def make_proxy(registry: Registry, upstream: str) -> ThreadingHTTPServer:
             fault = None
             if registry.faults and registry.faults[0][0] == self.command and self.path != "/v2/":
                 fault = registry.faults.pop(0)[1]
+            if re.fullmatch(registry.refused, f"{self.command} {self.path}"):
+                fault = 403
             if fault == "reset":
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()

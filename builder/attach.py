@@ -1,0 +1,113 @@
+"""Which documents a published image has, and how they are attached to it.
+
+Each is a manifest of its own that names the image's as its subject, and says in an annotation which document it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from builder.errors import RegistryError
+from builder.registry.writing import Artifact
+from builder.render import LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from builder.project import Project
+    from builder.registry.content import Descriptor
+    from builder.registry.writing import Writer
+    from builder.sbom.inventory import Inventory
+    from builder.sbom.subject import Subject
+
+Kind = Literal["cyclonedx", "spdx", "provenance", "checks"]
+
+DOCUMENT = f"{LABEL}.document"
+"""Annotation that says which of the documents it is."""
+
+PREDICATE_TYPE = "in-toto.io/predicate-type"
+"""Annotation that says what a statement tells (docs.docker.com, "Image attestation storage")."""
+
+TYPES: Mapping[Kind, str] = {
+    "cyclonedx": "application/vnd.cyclonedx+json",
+    "spdx": "application/spdx+json",
+    "provenance": "application/vnd.in-toto+json",
+    "checks": "application/vnd.in-toto+json",
+}
+"""The documents of an image, and their types (iana.org, media types; github.com/in-toto/attestation, spec/v1)."""
+
+_ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the documents of one image tell; the inventory and the verdicts are asked for only when they are needed.
+
+    `sources` and `builder_id` are what `dump_provenance` takes, `checks` and the verdicts what `dump_results` does.
+    """
+
+    subject: Subject
+    sources: Mapping[str, str]
+    builder_id: str
+    checks: str
+    take_inventory: Callable[[], Inventory]
+    find_verdicts: Callable[[], Mapping[str, str]]
+
+
+def attach_documents(writer: Writer, repository: str, image: Descriptor, facts: Facts) -> None:
+    """Attach to a manifest what it lacks of its documents; those that are there stay as they are.
+
+    Raises RegistryError when the registry does not take them, and what asking for inventory and verdicts raises.
+    """
+    made: dict[Kind, Artifact] = {}
+    try:
+        # Once more where another who attached at the same time has overwritten the list.
+        for _ in range(_ROUNDS):
+            missing = _list_missing(writer, repository, image)
+            for kind in missing:
+                made[kind] = made.get(kind) or make_artifact(kind, facts)
+                writer.attach(repository, image, made[kind])
+            if not missing:
+                return
+    except RegistryError as error:
+        message = f"{facts.subject.ref}: its documents cannot be attached: {error.message}"
+        raise RegistryError(message, hint=error.hint) from error
+
+
+def make_artifact(kind: Kind, facts: Facts) -> Artifact:
+    """Return one of the documents of an image."""
+    text, predicate = _dump(kind, facts)
+    told = ((DOCUMENT, kind), *(((PREDICATE_TYPE, predicate),) if predicate else ()))
+    return Artifact(artifact_type=TYPES[kind], media_type=TYPES[kind], data=text.encode(), annotations=told)
+
+
+def digest_sources(project: Project, image: str) -> dict[str, str]:
+    """Return the files that describe an image, by path in the project with `/`, with the sha256 of their bytes."""
+    return {
+        path.relative_to(project.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in project.list_sources(image)
+    }
+
+
+def _list_missing(writer: Writer, repository: str, image: Descriptor) -> list[Kind]:
+    there = {dict(it.annotations).get(DOCUMENT) for it in writer.list_referrers(repository, image.digest)}
+    return [kind for kind in TYPES if kind not in there]
+
+
+def _dump(kind: Kind, facts: Facts) -> tuple[str, str]:
+    """Return a document, and the type of its predicate where it is a statement."""
+    from builder.sbom import cyclonedx, provenance, results, spdx  # the libraries of the formats are slow to import
+
+    match kind:
+        case "cyclonedx":
+            return cyclonedx.dump_cyclonedx(facts.subject, facts.take_inventory()), ""
+        case "spdx":
+            return spdx.dump_spdx(facts.subject), ""
+        case "provenance":
+            told = provenance.dump_provenance(facts.subject, sources=facts.sources, builder_id=facts.builder_id)
+            return told, provenance.PREDICATE
+        case "checks":
+            told = results.dump_results(facts.subject, facts.find_verdicts(), checks=facts.checks)
+            return told, results.PREDICATE

@@ -1,0 +1,212 @@
+"""What belongs to a published image is attached to it: bills of materials, provenance, test results."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from google.protobuf.json_format import ParseDict
+from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as Message
+from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+
+from builder.attach import DOCUMENT, TYPES
+from builder.checks.suites import SUITES
+from builder.registry.client import Registry
+from builder.registry.content import OCI_INDEX, parse_descriptors
+from builder.registry.place import find_place
+from builder.registry.writing import Writer
+from builder.sources import Sources
+from tests.docker.conftest import CHANNEL
+from tests.docker.test_push import registry  # noqa: F401 (a fixture)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Server
+    from tests.docker.conftest import Lab
+    from tests.docker.test_push import Registry as Served
+    from tests.unit.conftest import Serve
+
+ATTACHING = r"(POST|PUT|PATCH) .*/manifests/sha256.*"
+"""Requests of what is attached: the engine puts manifests under tags."""
+
+
+def read_documents(served: Served, name: str, tag: str) -> tuple[str, dict[str, bytes]]:
+    """Return the digest that a tag names, and what is attached to it, by kind."""
+    documents = {}
+    with Registry(find_place(served.address, Sources(name="host")), lambda _: None) as client:
+        image = client.find(name, tag)
+        assert image is not None
+        for referrer in client.list_referrers(name, image.digest):
+            manifest = client.read(name, referrer.digest)
+            assert manifest is not None
+            kind = dict(referrer.annotations)[DOCUMENT]
+            assert kind not in documents
+            assert referrer.artifact_type == TYPES[kind]  # type: ignore[index]
+            (blob,) = parse_descriptors(manifest.parse()["layers"], "here")
+            documents[kind] = client.read_blob(name, blob)
+    return image.digest, documents
+
+
+def open_writer(served: Served) -> Writer:
+    return Writer(find_place(served.address, Sources(name="host")), lambda _: None)
+
+
+def require_statement(data: bytes, digest: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(data)
+    Statement.copy_from_pb(ParseDict(told, Message())).validate()
+    assert [it["digest"] for it in told["subject"]] == [{"sha256": digest.removeprefix("sha256:")}]
+    return told
+
+
+def test_each_document_is_valid_and_about_the_image(any_lab: Lab, registry: Served) -> None:  # noqa: F811
+    any_lab.define(conda=["six", "click"])
+    done = any_lab.build("--push", f"{registry.address}/team")
+    assert done.returncode == 0, done.stderr
+    digest, documents = read_documents(registry, f"team/{any_lab.name}", "cpu-py311")
+    assert set(documents) == set(TYPES)
+
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(documents["cyclonedx"].decode()) is None
+    bill = json.loads(documents["cyclonedx"])
+    assert digest.removeprefix("sha256:") in bill["metadata"]["component"]["purl"]
+    named = {file["location"] for it in bill["components"] for file in it.get("evidence", {}).get("occurrences", ())}
+    files = set(any_lab.shell(any_lab.ref, "find /opt/env ! -type d").split("\n")) - {""}
+    assert len(files & named) / len(files) >= 0.999
+    assert not named - files
+
+    spdx = JsonLikeDictParser().parse(json.loads(documents["spdx"]))
+    assert validate_full_spdx_document(spdx, "SPDX-2.3") == []
+
+    provenance = require_statement(documents["provenance"], digest)
+    ParseDict(provenance["predicate"], Provenance())
+    sources = [it["name"] for it in provenance["predicate"]["buildDefinition"]["externalParameters"]["sources"]]
+    assert sources == [f"images/{any_lab.name}/{file}" for file in ("image.yaml", "imgbuild.lock")]
+
+    results = ParseDict(require_statement(documents["checks"], digest)["predicate"], test_result_pb2.TestResult())
+    wanted = {check for suite in SUITES for check in suite.checks}
+    (checks,) = results.configuration
+    skipped = set(checks.annotations["skipped"])
+    assert results.result == "PASSED"
+    assert {*results.passed_tests, *skipped} == wanted
+    assert "device" in skipped
+
+
+def test_second_run_sends_nothing(any_lab: Lab, registry: Served) -> None:  # noqa: F811
+    any_lab.define()
+    for _ in range(2):
+        registry.asked.clear()
+        done = any_lab.build("--push", registry.address)
+        assert done.returncode == 0, done.stderr
+    assert not [ask for ask in registry.asked if ask[0] not in ("GET", "HEAD")]
+
+
+def test_no_public_tag_moves_while_documents_cannot_be_attached(
+    any_lab: Lab,
+    registry: Served,  # noqa: F811
+) -> None:
+    any_lab.define(aliases={"latest": "cpu-py311"})
+    registry.refused = ATTACHING
+    done = any_lab.build("--push", registry.address)
+    assert done.returncode == 10, done.stderr
+    assert "its documents cannot be attached" in done.stderr
+    assert "as a user who may push there" in done.stderr
+    (lasting,) = {tag for tag in registry.tags(any_lab.name) if not tag.startswith("sha256-")}
+    assert lasting not in ("latest", "cpu-py311")
+    assert not done.stdout
+
+    registry.refused = "none"
+    again = any_lab.build("--push", registry.address)
+    assert again.returncode == 0, again.stderr
+    assert set(read_documents(registry, any_lab.name, "latest")[1]) == set(TYPES)
+
+
+def test_what_was_attached_before_a_fault_is_not_attached_again(lab: Lab, registry: Served) -> None:  # noqa: F811
+    lab.define()
+    assert lab.build("--push", registry.address).returncode == 0
+    digest, documents = read_documents(registry, lab.name, "cpu-py311")
+    with Registry(find_place(registry.address, Sources(name="host")), lambda _: None) as client:
+        index = client.read(lab.name, digest.replace(":", "-"))
+    assert index is not None
+    kept = [it for it in index.parse()["manifests"] if it["annotations"][DOCUMENT] != "spdx"]
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": kept}
+    with open_writer(registry) as writer:
+        writer.put_manifest(lab.name, digest.replace(":", "-"), json.dumps(document).encode(), OCI_INDEX)
+    registry.asked.clear()
+    assert lab.build("--push", registry.address).returncode == 0
+    assert read_documents(registry, lab.name, "cpu-py311") == (digest, documents)
+    assert registry.uploads() == [], "the blob is still there"
+
+
+def test_verdicts_that_nobody_knows_any_more_are_found_anew(
+    lab: Lab,
+    registry: Served,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    lab.define()
+    assert lab.build().returncode == 0
+    lab.env["XDG_CACHE_HOME"] = str(tmp_path)
+    done = lab.build("--push", registry.address)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(read_documents(registry, lab.name, "cpu-py311")[1]["checks"])["predicate"]
+    assert "conda-packages" in results["passedTests"]
+
+
+def test_image_that_is_another_than_the_lasting_tag_names_has_documents_of_its_own(
+    any_lab: Lab,
+    registry: Served,  # noqa: F811
+) -> None:
+    """As when two machines made different bytes of what is not locked: both images stay."""
+    any_lab.define(matrix={"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"})
+    assert any_lab.build("--push", registry.address).returncode == 0
+    (ours, _), (theirs, _) = (read_documents(registry, any_lab.name, f"cpu-py3{minor}") for minor in (11, 13))
+    (lasting,) = {tag for tag in registry.tags(any_lab.name) if tag.startswith("cpu-py311-")}
+    with open_writer(registry) as writer:
+        for tag in (lasting, "cpu-py311"):
+            assert writer.copy_tag(any_lab.name, theirs, tag)
+    assert any_lab.build("--push", registry.address).returncode == 0
+    assert read_documents(registry, any_lab.name, lasting)[0] == theirs
+    digest, documents = read_documents(registry, any_lab.name, "cpu-py311")
+    assert digest == ours
+    assert set(documents) == set(TYPES)
+    (own,) = {tag for tag in registry.tags(any_lab.name) if tag.startswith("cpu-py311-")} - {lasting}
+    assert read_documents(registry, any_lab.name, own)[0] == ours
+
+
+def test_no_secret_and_no_mirror_is_in_a_document(lab: Lab, registry: Served, kit: Path, serve: Serve) -> None:  # noqa: F811
+    canary = f"canary-{secrets.token_hex(8)}"
+    guarded: Server = serve(kit / "channel", f"user:{canary}")
+    host = guarded.url.removeprefix("http://")
+    lab.sources = lab.root.parent / "canary.yaml"
+    settings = {"conda": {CHANNEL: f"http://user:{canary}@{host}/kit"}, "network": "host"}
+    lab.sources.write_text(yaml.safe_dump(settings))
+    lab.env["IMGBUILD_BUILDER_ID"] = f"https://user:{canary}@ci.example/builders/images?token={canary}"
+    lab.define()
+    done = lab.build("--push", registry.address)
+    assert done.returncode == 0, done.stderr
+    documents = read_documents(registry, lab.name, "cpu-py311")[1]
+    assert json.loads(documents["provenance"])["predicate"]["runDetails"]["builder"]["id"] == (
+        "https://ci.example/builders/images"
+    )
+    for kind, data in documents.items():
+        assert canary.encode() not in data, kind
+        assert host.encode() not in data, kind
+
+
+@pytest.mark.parametrize("fault", ["reset", 503, 429])
+def test_fault_that_passes_is_no_fault(lab: Lab, registry: Served, fault: int | str) -> None:  # noqa: F811
+    lab.define()
+    assert lab.build().returncode == 0
+    registry.faults = [(method, fault) for method in ("HEAD", "POST", "PUT", "GET")]
+    done = lab.build("--push", registry.address)
+    assert done.returncode == 0, done.stderr
+    assert registry.faults == []
+    assert set(read_documents(registry, lab.name, "cpu-py311")[1]) == set(TYPES)
