@@ -56,10 +56,10 @@ class Publisher:
         """Publish an image under all its tags, and return the ref of the cell's own.
 
         The tags that move do so last, when everything that belongs to the image is in the registry; where images are
-        staged they do not, and the ref of the tag that lasts is returned. `find_verdicts`
-        returns what the checks found in it; `report` is told what is going on. Raises RegistryError, of which
-        PushError is one, when the registry does not take something, EngineError when the engine is lost, Cancelled,
-        and what `find_verdicts` raises.
+        staged they do not, and the ref of the tag that lasts is returned. `find_verdicts` returns what the checks
+        found in it; `report` is told what is going on. Raises RegistryError, of which PushError is one, when the
+        registry does not take something, EngineError when the engine is lost, Cancelled, and what `find_verdicts`
+        raises.
         """
         job = locked.job
         repository = "/".join(filter(None, (self.path, job.cell.image)))
