@@ -119,7 +119,7 @@ def test_no_public_tag_moves_while_documents_cannot_be_attached(
     assert done.returncode == 10, done.stderr
     assert "its documents cannot be attached" in done.stderr
     assert "as a user who may push there" in done.stderr
-    (lasting,) = {tag for tag in registry.tags(any_lab.name) if not tag.startswith("sha256-")}
+    (lasting,) = registry.tags(any_lab.name)
     assert lasting not in ("latest", "cpu-py311")
     assert not done.stdout
 

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what a public tag names has passed its checks, and is whole.
+"""kill -9 at any moment: what a public tag names has passed its checks, is whole, and has its documents.
 
 Every other build makes an image that a check refuses. IMGBUILD_KILLS says how often to kill.
 """
@@ -17,6 +17,8 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from builder.attach import TYPES
+from tests.docker.test_attach import read_documents
 from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ def read_round(lab: Lab, registry: Registry) -> tuple[int, ...]:  # noqa: F811
     for tag in MOVING:
         digest, manifest = registry.manifest(f"{name}:{tag}")
         assert digest in lasting
+        assert set(read_documents(registry, repository, tag)[1]) == set(TYPES)
         for layer in manifest["layers"]:
             read_blob(registry.address, repository, layer["digest"])
         variables += json.loads(read_blob(registry.address, repository, manifest["config"]["digest"]))["config"]["Env"]

@@ -77,8 +77,9 @@ class Registry:
             return reply.headers["Docker-Content-Digest"], json.load(reply)
 
     def tags(self, name: str) -> set[str]:
+        """Return the tags of images, without those that stand in for the referrers API."""
         with urllib.request.urlopen(f"http://{self.address}/v2/{name}/tags/list") as reply:
-            return set(json.load(reply)["tags"])
+            return {tag for tag in json.load(reply)["tags"] if not tag.startswith("sha256-")}
 
     def has(self, ref: str) -> bool:
         try:

@@ -211,7 +211,7 @@ def locked() -> LockedCell:
 def make_publisher(engine: Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> Publisher:
     monkeypatch.setattr(publish, "take_inventory", Asked().take)
     values: dict[str, Any] = {"engine": engine, "writer": writer, "path": "team"}
-    return Publisher(**values, sources={"pytorch": {}}, builder_id="https://ci.example/builder")
+    return Publisher(**values, sources={"pytorch": {}}, builder_id="https://ci.example/builder", staged=False)
 
 
 def run(publisher: Publisher, engine: Engine, locked: LockedCell) -> tuple[str, list[str]]:
