@@ -59,6 +59,13 @@ OVERWRITE = (
 )
 
 
+# struct vfs_cap_data of linux/capability.h: revision 2, in effect from the start, CAP_NET_RAW (13).
+GIVE_CAPABILITY = (
+    '/opt/env/bin/python -Ic "import os, struct; '
+    "os.setxattr('/bin/true', 'security.capability', struct.pack('<5I', 0x02000001, 1 << 13, 0, 0, 0))\""
+)
+
+
 @pytest.mark.parametrize(
     ("step", "last", "words"),
     [
@@ -84,6 +91,7 @@ OVERWRITE = (
         (f"sed -i '2i Requires-Dist: kit-absent' {SITE}/six-*/METADATA", "", "✗ pip-check: six "),
         ("true", "ENV HF_TOKEN=x", "✗ no-secrets: looks like a secret: variable HF_TOKEN"),
         ("chmod u+s /bin/true", "", "✗ no-setuid: 1 setuid or setgid files: /usr/bin/true"),
+        (GIVE_CAPABILITY, "", "✗ no-setuid: 1 files with capabilities: /usr/bin/true"),
         (
             "mkdir -p /home/user/.local/lib/python3.11/site-packages/six",
             "",
@@ -94,6 +102,13 @@ OVERWRITE = (
 )
 def test_spoilt_image_is_refused_with_the_reason(lab: Lab, step: str, last: str, words: str) -> None:
     assert words in refuse(lab, step, last)
+
+
+def test_capabilities_that_debians_packages_give_are_taken_away(lab: Lab) -> None:
+    lab.define(apt=["iputils-ping"])  # its maintainer script gives it cap_net_raw, with the setcap that it depends on
+    done = lab.build()
+    assert done.returncode == 0, done.stderr
+    assert lab.shell(lab.ref, "/sbin/getcap /bin/ping && ls -l /bin/ping", user="0").startswith("-rwxr-xr-x")
 
 
 def test_image_has_a_limit_of_size(lab: Lab) -> None:

@@ -153,6 +153,9 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     ],
     "no-setuid": [
         Sabotage(spoil=lambda prefix: (prefix / "bin/activate").chmod(0o4755), words="1 setuid or setgid files"),
+        Sabotage(
+            prepare="has_capabilities = lambda path: path.endswith('/activate')", words="1 files with capabilities"
+        ),
     ],
     "size": [Sabotage(expected={"max-size": 1000}, words="GB unpacked, the definition allows 0.00 GB")],
     "device": [

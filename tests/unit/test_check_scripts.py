@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from typing import TYPE_CHECKING
@@ -115,6 +116,31 @@ def test_setuid_files_and_size_are_found(
     monkeypatch.setattr(leftovers, "ROOT", str(tmp_path / "bad"))
     with pytest.raises(failed, match=r"1 setuid or setgid files: .*plain"):
         leftovers.no_setuid({})
+
+
+@pytest.mark.parametrize(("code", "found"), [(0, True), (errno.ENODATA, False), (errno.EOPNOTSUPP, False)])
+def test_capabilities_of_a_file_are_an_attribute(
+    code: int, *, found: bool, scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: str, attribute: str, *, follow_symlinks: bool) -> bytes:
+        assert (path, attribute, follow_symlinks) == ("/usr/bin/ping", "security.capability", False)
+        if code:
+            raise OSError(code, "")
+        return b"x"
+
+    monkeypatch.setattr("os.getxattr", read)
+    assert scripts["leftovers"].has_capabilities("/usr/bin/ping") is found
+
+
+def test_capabilities_that_cannot_be_read_are_not_taken_for_none(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, follow_symlinks: bool) -> bytes:
+        raise PermissionError(errno.EPERM, str(follow_symlinks))
+
+    monkeypatch.setattr("os.getxattr", refuse)
+    with pytest.raises(PermissionError):
+        scripts["leftovers"].has_capabilities("/usr/bin/ping")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""In the image, as root so that nothing is hidden: no cache, secret or setuid file is left, and it is not too big."""
+"""In the image, as root so that nothing is hidden: no cache, secret or privileged program is left; it is not too big."""
 
 import csv
+import errno
 import functools
 import json
 import os
@@ -172,11 +173,25 @@ def walk_image(top):
 
 
 def no_setuid(expected):
-    """No program runs as somebody else than the one who starts it."""
-    found = [path for path, status in walk_image(ROOT) if stat.S_ISREG(status.st_mode) and status.st_mode & 0o6000]
-    if found:
-        raise Failed(f"{len(found)} setuid or setgid files: {', '.join(sorted(found)[:5])}")
+    """No program runs as somebody else than the one who starts it, or may do more."""
+    files = [(path, status) for path, status in walk_image(ROOT) if stat.S_ISREG(status.st_mode)]
+    for what, found in (
+        ("setuid or setgid files", [path for path, status in files if status.st_mode & 0o6000]),
+        ("files with capabilities", [path for path, _ in files if has_capabilities(path)]),
+    ):
+        if found:
+            raise Failed(f"{len(found)} {what}: {', '.join(sorted(found)[:5])}")
     return "none"
+
+
+def has_capabilities(path):
+    """Return whether a file gives who runs it capabilities of root's: capabilities(7), "File capabilities"."""
+    try:
+        return bool(os.getxattr(path, "security.capability", follow_symlinks=False))
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):  # no such attribute, none on this file system
+            return False
+        raise
 
 
 def size(expected):
