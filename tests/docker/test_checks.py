@@ -87,6 +87,12 @@ GIVE_CAPABILITY = (
             "✗ no-secrets: looks like a secret: /app/.env, label build.note",
         ),
         ("echo > /var/cache/apt/pkgcache.bin", "", "✗ no-caches: 1 files left: /var/cache/apt/pkgcache.bin"),
+        ("date > /var/log/dpkg.log", "", "✗ no-caches: 1 files left: /var/log/dpkg.log"),
+        (
+            "date > /var/cache/debconf/config.dat-old",
+            "",
+            "✗ no-caches: 1 files left: /var/cache/debconf/config.dat-old",
+        ),
         ("true", "ENV PIP_INDEX_URL=https://index.example", "✗ no-settings: set in the image: PIP_INDEX_URL"),
         (f"sed -i '2i Requires-Dist: kit-absent' {SITE}/six-*/METADATA", "", "✗ pip-check: six "),
         ("true", "ENV HF_TOKEN=x", "✗ no-secrets: looks like a secret: variable HF_TOKEN"),
@@ -109,6 +115,15 @@ def test_capabilities_that_debians_packages_give_are_taken_away(lab: Lab) -> Non
     done = lab.build()
     assert done.returncode == 0, done.stderr
     assert lab.shell(lab.ref, "/sbin/getcap /bin/ping && ls -l /bin/ping", user="0").startswith("-rwxr-xr-x")
+
+
+def test_neither_the_base_nor_debians_packages_leave_logs_or_times(lab: Lab) -> None:
+    lab.define(apt=["openssh-server"])  # asks debconf, registers alternatives, makes libraries known to ldconfig
+    lab.add_step("date > /var/log/of-the-base.log", first=True)
+    assert lab.build().returncode == 0
+    names = "-path '/var/log/*' -o -name '*-old' -o -name aux-cache"
+    left = f"find /var/log /var/cache /var/lib/dpkg -type f -size +0 \\( {names} \\)"
+    assert lab.shell(lab.ref, left, user="0") == ""
 
 
 def test_image_has_a_limit_of_size(lab: Lab) -> None:

@@ -55,7 +55,10 @@ PREPARE = {
     "packages.py": "os.getuid = lambda: 1000",
     "ownership.py": f"LIBRARY = {LIBRARY!r}",
     "torch_build.py": "",
-    "leftovers.py": "ROOT = os.path.dirname(sys.prefix); EMPTY = [ROOT + '/cache']; SCRATCH = (ROOT + '/tmp/',)",
+    "leftovers.py": """
+ROOT = os.path.dirname(sys.prefix)
+EMPTY, COPIED, SCRATCH = [ROOT + "/cache"], (), (ROOT + "/tmp/",)
+""",
     "gpu.py": "read_driver = lambda: '550'",
 }
 

@@ -216,6 +216,7 @@ def image(tmp_path: Path, scripts: dict[str, ModuleType], monkeypatch: pytest.Mo
     leftovers.walk_image.cache_clear()
     monkeypatch.setattr(leftovers, "ROOT", str(root))
     monkeypatch.setattr(leftovers, "EMPTY", [str(root / "var/cache/apt")])
+    monkeypatch.setattr(leftovers, "COPIED", (f"{root}/var/lib/dpkg",))
     monkeypatch.setattr(leftovers, "SCRATCH", (f"{root}/tmp/",))
     monkeypatch.setattr(leftovers.os, "environ", {})
     monkeypatch.setattr("sys.argv", ["leftovers.py", str(tmp_path / "told" / "expected.json")])
@@ -262,12 +263,32 @@ def test_label_that_logs_in_is_named(image: Path, scripts: dict[str, ModuleType]
 
 
 @pytest.mark.parametrize(
-    "path", ["var/cache/apt/pkgcache.bin", "opt/env/pkgs/x.conda", "opt/conda/pkgs/x.conda", "tmp/pip-unpack-1/x.whl"]
+    "path",
+    [
+        "var/cache/apt/pkgcache.bin",
+        "opt/env/pkgs/x.conda",
+        "opt/conda/pkgs/x.conda",
+        "tmp/pip-unpack-1/x.whl",
+        "var/lib/dpkg/status-old",
+    ],
 )
-def test_what_was_downloaded_is_found(path: str, image: Path, scripts: dict[str, ModuleType]) -> None:
+def test_what_was_downloaded_or_copied_is_found(path: str, image: Path, scripts: dict[str, ModuleType]) -> None:
     write(image / path, "x")
     with pytest.raises(scripts["verdict"].Failed, match=f"1 files left: .*{path}"):
         scripts["leftovers"].no_caches(tell(image))
+
+
+def test_what_debians_packages_go_by_is_no_leftover(image: Path, scripts: dict[str, ModuleType]) -> None:
+    write(image / "var/lib/dpkg/status", "x")
+    assert scripts["leftovers"].no_caches(tell(image)) == "nothing left"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/var/log/dpkg.log", "/var/log/apt/history.log", "/var/log/alternatives.log", "/var/cache/ldconfig/aux-cache"],
+)
+def test_logs_are_looked_for_where_debian_keeps_them(path: str, scripts: dict[str, ModuleType]) -> None:
+    assert path.startswith(tuple(f"{folder}/" for folder in scripts["leftovers"].EMPTY))
 
 
 def test_what_the_checks_before_wrote_is_not_left_in_the_image(image: Path, scripts: dict[str, ModuleType]) -> None:

@@ -61,7 +61,7 @@ def test_explicit_list_without_verifiable_packages_is_refused(text: str) -> None
         install.parse_explicit(text)
 
 
-@pytest.mark.parametrize("name", ["end", "strip"])
+@pytest.mark.parametrize("name", ["end", "forget", "strip"])
 def test_script_of_a_step_refuses_to_run_outside_one(name: str, tmp_path: Path) -> None:
     done = subprocess.run(["sh", HOST / name, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2

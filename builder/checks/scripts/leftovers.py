@@ -1,4 +1,4 @@
-"""In the image, as root so that nothing is hidden: no cache, secret or privileged program is left; it is not too big."""
+"""In the image, as root to see all: no cache, log, secret or privileged file is left; it is not too big."""
 
 import csv
 import errno
@@ -26,11 +26,15 @@ EMPTY = [
     "/home/user/micromamba/pkgs",
     "/var/cache/apt",
     "/var/lib/apt/lists",
-    "/var/log/apt",
+    "/var/cache/ldconfig",
+    "/var/log",
     "/run/secrets",
     "/build",
     "/host",
 ]
+
+# Where dpkg and debconf keep a copy of what they had before, which carries the time of the installation.
+COPIED = ("/var/cache/debconf", "/var/lib/dpkg")
 
 # Empty of packages: lock files, and the lists of addresses that conda's base images carry themselves.
 BOOKKEEPING = ("lock", ".lock", "urls", "urls.txt")
@@ -74,10 +78,11 @@ def list_files(folder):
 
 
 def no_caches(expected):
-    """The places where conda, pip and apt keep what they download hold no file of this image's making."""
+    """The places where conda, pip and apt keep what they download and log hold no file of this image's making."""
     folders = EMPTY + [expected["pkgs-dir"], os.path.join(expected["prefix"], "pkgs")]
     found = [path for folder in folders for path in list_files(folder)]
     found += [path for top in SCRATCH for path in list_files(top) if path[len(top) :].startswith(SCRATCH_NAMES)]
+    found += [path for folder in COPIED for path in list_files(folder) if path.endswith("-old")]
     left = [path for path in found if os.path.basename(path) not in BOOKKEEPING and is_left(path)]
     if left:
         raise Failed(f"{len(left)} files left: " + ", ".join(sorted(left)[:5]))
