@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import subprocess
@@ -117,23 +118,23 @@ def kit() -> Path:
     return root
 
 
+@contextlib.contextmanager
+def open_lab(kit: Path, url: str, root: Path) -> Iterator[Lab]:
+    """Yield a lab; the images that it tagged go away afterwards."""
+    lab = Lab(root=root, sources=kit / "sources.yaml", url=url)
+    lab.env["XDG_CACHE_HOME"] = str(kit / "cache")
+    lab.root.mkdir(exist_ok=True)
+    yield lab
+    for image in lab.client.images.list(name=lab.name):
+        lab.client.images.remove(image.id, force=True)
+    lab.client.close()
+
+
 @pytest.fixture
 def make_lab(kit: Path, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
-    """Make labs; the images that they tagged go away afterwards."""
-    labs: list[Lab] = []
-
-    def make(url: str) -> Lab:
-        lab = Lab(root=tmp_path / "project", sources=kit / "sources.yaml", url=url)
-        lab.env["XDG_CACHE_HOME"] = str(kit / "cache")
-        lab.root.mkdir(exist_ok=True)
-        labs.append(lab)
-        return lab
-
-    yield make
-    for lab in labs:
-        for image in lab.client.images.list(name=lab.name):
-            lab.client.images.remove(image.id, force=True)
-        lab.client.close()
+    """Make labs in one project."""
+    with contextlib.ExitStack() as labs:
+        yield lambda url: labs.enter_context(open_lab(kit, url, tmp_path / "project"))
 
 
 @pytest.fixture
