@@ -262,8 +262,9 @@ def run(prefix: Path, suite: Suite, checks: tuple[str, ...], sabotage: Sabotage 
     write(expected, json.dumps(expect(prefix) | done.expected))
     env = {"PATH": f"{prefix}/bin:/usr/bin:/bin", "PIP_CONSTRAINT": f"{prefix}/pins", "HOME": str(prefix.parent)}
     env |= {"TORCH_FAULT": done.fault} | done.env
-    command = [prefix / "bin/python", "-B", "-c", RUN, expected, SCRIPTS, suite.script.removesuffix(".py")]
-    command += [f"{PREPARE[suite.script]}\n{done.prepare}", *checks]
+    # A file that is left open is told on stderr, where nothing may stand.
+    command = [prefix / "bin/python", "-B", "-W", "error::ResourceWarning", "-c", RUN, expected, SCRIPTS]
+    command += [suite.script.removesuffix(".py"), f"{PREPARE[suite.script]}\n{done.prepare}", *checks]
     said = subprocess.run(command, capture_output=True, text=True, env=env)
     assert not said.stderr, said.stderr
     return read_verdicts(said.stdout)
