@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.kit import processes
 from tests.kit.base import import_base
-from tests.kit.engine import Engine, add_bridge
+from tests.kit.engine import Engine, Store, add_bridge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,15 +48,16 @@ class ThrowawayEngine:
 
 
 @contextmanager
-def run_engine(home: Path, kit: Path) -> Iterator[ThrowawayEngine]:
-    """Run dockerd with the containerd image store, as fresh installs have it, and nothing but the kit's base in it.
+def run_engine(home: Path, kit: Path, *, store: Store = "containerd") -> Iterator[ThrowawayEngine]:
+    """Run dockerd with nothing but the kit's base in it. Fresh installs have the containerd image store.
 
     Raises KitError when it does not start.
     """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     config = home / "daemon.json"
-    config.write_text('{"features": {"containerd-snapshotter": true}}\n', encoding="utf-8")
+    features = {"containerd-snapshotter": store == "containerd"}
+    config.write_text(json.dumps({"features": features}), encoding="utf-8")
     engine = Engine(url=f"unix://{home / 'docker.sock'}")
     argv = (
         "dockerd",

@@ -8,6 +8,7 @@ import http.server
 import json
 import re
 import threading
+import time
 import zipfile
 from functools import partial
 from typing import TYPE_CHECKING
@@ -144,6 +145,21 @@ def python(how: str, parts: Mapping[str, str]) -> Layer:
     return explicit(how, *(parts[name] for name in (*names, "setuptools")))
 
 
+def piece(how: str, version: str, shop: Mapping[str, str]) -> tuple[Layer, ...]:
+    """Return the layers that install a release of `piece`; as neutral wheels that is unpacked, then linked."""
+    if how in {"rattler", "conda"}:
+        return (explicit(how, shop[f"conda {version}"]),)
+    if how == "neutral":
+        wheel = shop[f"neutral {version}"]
+        return Layer(how=how, lines=(shop["links"], wheel)), Layer(how="link", lines=(wheel,))
+    return (Layer(how=how, lines=(shop["links"], shop[f"wheel {version}"])),)
+
+
+def conda_of(how: str) -> str:
+    """Return what installs conda packages where wheels, or conda packages, are installed so."""
+    return "conda" if how in {"conda", "pip"} else "rattler"
+
+
 @pytest.mark.parametrize(("how", "wheels"), [("rattler", "uv"), ("conda", "pip")])
 def test_same_packages_same_bytes(
     how: str,
@@ -187,17 +203,26 @@ def test_images_of_both_stores_have_the_same_layers(
     assert layers[0] == layers[1]
 
 
+@pytest.mark.parametrize("how", ["rattler", "conda", "uv", "pip", "neutral"])
+def test_a_layer_that_replaces_packages_has_the_same_bytes_at_another_time(
+    how: str, bench: Bench, second_engine: str, parts: Mapping[str, str], shop: Mapping[str, str]
+) -> None:
+    layers = (python(conda_of(how), parts), *piece(how, "1.0", shop), *piece(how, "2.0", shop))
+    built = []
+    for _ in range(2):
+        image = bench.build(second_engine, *layers)
+        assert bench.shell(second_engine, image, "find /opt/env -name '*piece-1.0*'") == ""  # it is in a layer below
+        built.append((time.time(), bench.layers(second_engine, image, len(layers))))
+    (earlier, first), (later, second) = built
+    assert later - earlier > 2  # a layer tells times in seconds
+    assert first == second
+
+
 @pytest.mark.parametrize("how", ["rattler", "conda", "uv", "pip"])
 def test_a_newer_version_replaces_all_of_the_older(
     how: str, bench: Bench, machine: str, parts: Mapping[str, str], shop: Mapping[str, str]
 ) -> None:
-    def piece(version: str) -> Layer:
-        if how in {"rattler", "conda"}:
-            return explicit(how, shop[f"conda {version}"])
-        return Layer(how=how, lines=(shop["links"], shop[f"wheel {version}"]))
-
-    conda = "rattler" if how in {"rattler", "uv"} else "conda"
-    image = bench.build(machine, python(conda, parts), piece("1.0"), piece("2.0"))
+    image = bench.build(machine, python(conda_of(how), parts), *piece(how, "1.0", shop), *piece(how, "2.0", shop))
     said = bench.shell(
         machine,
         image,
