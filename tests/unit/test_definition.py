@@ -234,7 +234,7 @@ def told_well(path: Path) -> bool:
     return True
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.one_of(st.text(), WORDS, WORDS.map(lambda more: minimal(more=more))))
 def test_any_text_is_a_definition_or_a_told_error(text: str) -> None:
     with TemporaryDirectory() as folder:
@@ -248,7 +248,7 @@ YAML_VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.sampled_from([*KEYS, "accept-anaconda-terms"]), st.sampled_from([None, *AXES]), YAML_VALUES)
 def test_any_value_of_any_key_is_taken_or_refused_with_its_line(key: str, axis: str | None, value: object) -> None:
     matrix: dict[str, object] = {"python": ["3.11"], "cuda": ["cpu"]}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.artifacts import Artifact, Kind, Need
@@ -339,7 +339,6 @@ def test_bases_share_nothing() -> None:
     assert not {it.id for it in plan.cells[0].layers} & {it.id for it in plan.cells[1].layers}
 
 
-@settings(deadline=None)
 @given(st.integers(0, 3))
 def test_large_matrix_is_planned_within_its_budget(seed: int) -> None:
     chance = random.Random(seed)

@@ -121,7 +121,7 @@ def test_content_has_the_size_and_is_another_in_another_version(copy: Copy) -> N
             compile(file.data, file.path, "exec")
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 3 * archives.StoredFrame.BLOCK), max_size=3))
 def test_conda_package_is_unpacked_by_rattler(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
     from rattler.package_streaming import extract
