@@ -134,19 +134,25 @@ def measure_distance(
 def runs_on(build: TorchBuild, arch: str) -> bool | None:
     """Return whether the build has kernels, or PTX to make them from, for a GPU such as `sm_86`; None when unknown.
 
-    A kernel runs on GPUs of its own major version and the same or a later minor one; PTX on every later GPU
-    (https://docs.nvidia.com/cuda/cuda-programming-guide/, compute capabilities).
+    A kernel runs on GPUs of its own major version and the same or a later minor one; PTX on every later GPU. What was
+    made for the features of one architecture (`sm_90a`) runs on that alone, for those of a family (`sm_100f`) on the
+    same or a later minor version, PTX or not: https://docs.nvidia.com/cuda/cuda-programming-guide/ (compute
+    capabilities).
     """
     return None if build.arches is None else has_kernels(build.arches, arch)
 
 
 def has_kernels(arches: Iterable[str], arch: str) -> bool:
-    """Return whether kernels (`sm_80`) or PTX (`compute_120`) for these arches run on a GPU; see `runs_on`."""
-    major, minor = _split_arch(arch)
+    """Return whether kernels (`sm_80`) or PTX (`compute_120`) for these arches run on a GPU; see `runs_on`.
+
+    Of the GPU's own name a suffix is not regarded: an H100 is `sm_90`, and `sm_90a` to those who use all of it.
+    """
+    major, minor, _ = _split_arch(arch)
     for offered in arches:
-        offered_major, offered_minor = _split_arch(offered)
-        newer = (offered_major, offered_minor) <= (major, minor)
-        if newer and (offered_major == major or offered.startswith("compute_")):
+        offered_major, offered_minor, features = _split_arch(offered)
+        if offered_major == major and (offered_minor == minor if features == "a" else offered_minor <= minor):
+            return True
+        if offered.startswith("compute_") and not features and offered_major < major:
             return True
     return False
 
@@ -230,6 +236,8 @@ def _list_pythons(builds: Iterable[TorchBuild]) -> str:
     return f"Python {first}" if first == last else f"Python {first}\N{EN DASH}{last}"
 
 
-def _split_arch(arch: str) -> tuple[int, int]:
-    digits = arch.rpartition("_")[2].rstrip("af")
-    return int(digits[:-1]), int(digits[-1])
+def _split_arch(arch: str) -> tuple[int, int, str]:
+    """Return (major, minor, features) of `sm_86` or `compute_90a`."""
+    version = arch.rpartition("_")[2]
+    digits = version.rstrip("af")
+    return int(digits[:-1]), int(digits[-1]), version[len(digits) :]

@@ -15,32 +15,6 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("compiled", "arch", "covered"),
-    [
-        ("sm_80 sm_90", "sm_80", True),
-        ("sm_80 sm_90", "sm_86", True),
-        ("sm_80 sm_90", "sm_75", False),
-        ("sm_80 sm_90", "sm_120", False),
-        ("sm_80 compute_90", "sm_120", True),
-        ("sm_86", "sm_80", False),
-        ("sm_90a", "sm_90", True),
-        ("sm_90a", "sm_95", False),
-        ("compute_90a", "sm_90", True),
-        ("compute_90a", "sm_100", False),
-        ("sm_100f", "sm_103", True),
-        ("sm_100f", "sm_120", False),
-        ("compute_100f", "sm_120", False),
-        ("compute_90", "sm_90", True),
-        ("", "sm_80", False),
-    ],
-)
-def test_kernels_serve_their_major_version_and_ptx_what_is_newer(
-    compiled: str, arch: str, *, covered: bool, scripts: dict[str, ModuleType]
-) -> None:
-    assert scripts["torch_build"].covers(compiled.split(), arch) is covered
-
-
-@pytest.mark.parametrize(
     ("result", "newest", "words"),
     [
         (803, 12020, "kernel module differ"),

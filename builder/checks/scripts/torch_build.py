@@ -59,8 +59,8 @@ def import_torch(expected):
 def covers(compiled, arch):
     """Return whether an architecture is served by kernels of its major version, not newer ones, or by older PTX.
 
-    Of an `a` (sm_90a) only that architecture is served, of an `f` (sm_100f) only its major version, PTX or not:
-    https://docs.nvidia.com/cuda/cuda-compiler-driver-nvcc/ (GPU feature list)
+    As `has_kernels` of builder/compat.py has it: an `a` (sm_90a) serves that architecture alone, an `f` (sm_100f) its
+    major version, PTX or not (https://docs.nvidia.com/cuda/cuda-programming-guide/, compute capabilities).
     """
     major, minor, _ = split_arch(arch)
     for one in compiled:
