@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from builder.adopt.exported import drop_build, find_brought, name_exact
 from builder.adopt.pixi_toml import read_toml
 from builder.adopt.place import Place
 from builder.adopt.wishes import Wishes
@@ -49,11 +50,7 @@ def _read_environment(document: Document, wishes: Wishes) -> None:
                 for number, item in enumerate(value):
                     wishes.add_channel(_to_text(item), place(key, number))
             case "dependencies", list():
-                for number, item in enumerate(value):
-                    if isinstance(item, dict):
-                        _read_pip_section(document, number, item, wishes)
-                    else:
-                        wishes.add_conda(_to_text(item), place(key, number))
+                _read_dependencies(document, value, wishes)
             case "variables", dict():
                 for name, text in value.items():
                     wishes.add_variable(name, _to_text(text), place(key, name))
@@ -63,6 +60,23 @@ def _read_environment(document: Document, wishes: Wishes) -> None:
                 pass
             case _:
                 wishes.leave(place(key), key, "a definition has no place for it")
+
+
+def _read_dependencies(document: Document, items: list[Value], wishes: Wishes) -> None:
+    """Take the dependencies of an environment.yml; of an exported one, without what others of it bring."""
+    brought = find_brought([_to_text(item) for item in items if not isinstance(item, dict)])
+    left: list[tuple[str, Place]] = []
+    for number, item in enumerate(items):
+        place = Place(path=document.path, line=document.lines.get(("dependencies", number), 1))
+        if isinstance(item, dict):
+            _read_pip_section(document, number, item, wishes)
+        elif name_exact(_to_text(item)) in brought:
+            left.append((name_exact(_to_text(item)), place))
+        else:
+            wishes.add_conda(drop_build(_to_text(item)) if brought else _to_text(item), place)
+    if left:
+        names = ", ".join(name for name, _ in left)
+        wishes.leave(left[0][1], names, "an exported environment lists them, and what is asked for brings its own")
 
 
 def _read_pip_section(document: Document, number: int, section: dict[str, Value], wishes: Wishes) -> None:

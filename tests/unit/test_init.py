@@ -359,3 +359,61 @@ def test_exported_environment_comes_back_with_its_pins(tmp_path: Path) -> None:
     assert found.channels == ("conda-forge",)
     assert (found.conda, found.pip) == (("numpy=1.26.4=py310_0",), ("tqdm==4.67.0",))
     assert said == ""
+
+
+EXPORTED = """\
+name: research
+channels: [conda-forge]
+dependencies:
+  - _libgcc_mutex=0.1=conda_forge
+  - _openmp_mutex=4.5=2_gnu
+  - libblas=3.9.0=31_h59b9bed_openblas
+  - librosa=0.10.2=pyhd8ed1ab_0
+  - numpy=1.26.4=py310hb13e2d6_0
+  - openssl=3.5.0=h7b32b05_1
+  - pip=25.1=pyh8b19718_0
+  - python=3.10.16=he725a3c_1_cpython
+  - pytorch=2.5.1=cuda126_py310h1_300
+  - setuptools=78.1.0=pyhff2d567_0
+  - pip:
+    - tqdm==4.67.0
+prefix: /home/somebody/envs/research
+"""
+
+
+def test_exported_environment_gives_what_somebody_may_have_asked_for(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "environment.yml", EXPORTED)
+    assert (found.conda, found.pip) == (("librosa=0.10.2", "numpy=1.26.4"), ("tqdm==4.67.0",))
+    assert [str(it) for it in (*found.python, *found.cuda, found.torch.version)] == ["3.10", "12.6", "2.5.1"]
+    assert "yml:4: left out: _libgcc_mutex, _openmp_mutex, libblas, openssl, setuptools: an exported" in said
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("  - _libgcc_mutex=0.1=conda_forge\n  - _openmp_mutex=4.5=2_gnu\n", ""),
+        ("librosa=0.10.2=pyhd8ed1ab_0", "librosa"),
+        ("librosa=0.10.2=pyhd8ed1ab_0", "librosa>=0.10"),
+    ],
+)
+def test_pins_that_somebody_wrote_stay(changed: tuple[str, str], tmp_path: Path) -> None:
+    found, _ = init(tmp_path, "environment.yml", EXPORTED.replace(*changed))
+    assert {"openssl=3.5.0=h7b32b05_1", "numpy=1.26.4=py310hb13e2d6_0"} <= set(found.conda)
+
+
+def test_what_is_brought_by_nothing_in_the_file_stays(tmp_path: Path) -> None:
+    lines = EXPORTED.splitlines(keepends=True)
+    found, _ = init(
+        tmp_path, "environment.yml", "".join(it for it in lines if "numpy" not in it and "- pip=" not in it)
+    )
+    assert {"libblas=3.9.0", "setuptools=78.1.0"} <= set(found.conda)
+
+
+def test_environment_of_a_cell_comes_back_as_what_was_asked_for(tmp_path: Path) -> None:
+    brought = [make_conda(name, "1.0", "h_0") for name in ("_openmp_mutex", "ld_impl_linux-64", "openssl", "libzlib")]
+    asked = [make_conda("numpy", "1.26.4", "py310_0"), make_conda("python", "3.10.16", "h0_cpython")]
+    cell = make_environment(conda=(*brought, *asked), pip=(make_wheel("torch", "2.7.1+cu118"),))
+    text = export_environment(cell, "https://download.pytorch.org/whl/cu118")
+    found, _ = init(tmp_path, "environment.yml", text)
+    assert [str(it) for it in (*found.python, *found.cuda, found.torch.version)] == ["3.10", "11.8", "2.7.1"]
+    assert (found.conda, found.pip) == (("numpy=1.26.4",), ())
