@@ -3,7 +3,7 @@
     python -m benchmarks.cold_builds --home FOLDER --base TAR --json FILE [--stores default containerd] [--cells …]
 
 The plan has been brought up to newer packages twice, so that images have layers in which a package replaces an older
-one. `--base` is the kit's base image, written unless it is there: its configuration tells when it was made.
+one. `--base` is the base image: imported anew, it would be another each time, as its history says when that was.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,6 @@ from builder.registry.client import Registry
 from builder.registry.image import read_image
 from builder.registry.place import find_place
 from builder.sources import find_sources
-from tests.kit.base import IMAGE
 from tests.kit.engine import STORES, Store
 from tests.kit.errors import KitError
 from tests.kit.workspace import find_kit
@@ -42,8 +42,12 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
     from builder.planning import ProjectPlan
     from builder.project import Project
+    from tests.kit.engine import Engine
 
-CELLS = "py39-cu117,py39-cu121,py311-cu117,py311-cu121"
+CELLS = "py39-cu121,py311-cu117,py311-cu121"
+
+LAST = ("COPY", "WORKDIR")
+"""The steps after the packages, each of which makes a layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,24 +75,23 @@ def build_cold(store: Store, matrix: ReplicaMatrix, *, home: Path, kit: Path, ba
     for phase in (COLD, PIP, CONDA):
         project = matrix.write(project_root, phase)
         planned = keep_plan(project)
-    with run_engine(home / "engine", kit, store=store) as engine, run_registry(home / "registry") as registry:
-        share_base(engine.url, base)
+    fill = partial(load_base, archive=base)
+    with (
+        run_engine(home / "engine", kit, store=store, fill=fill) as engine,
+        run_registry(home / "registry") as registry,
+    ):
         scene = Scene(project=project_root, targets=(), engine=engine.url, registry=registry.address, home=home)
         say(f"{store}: building …")
         scene.run(*scene.imgbuild, "build", "--all", "--locked", "--jobs=2", f"--push={registry.address}")
         yield from read_images(store, project, planned, registry.address)
 
 
-def share_base(url: str, base: Path) -> None:
-    """Let the engine's base image be the one of the archive; without an archive, write it."""
-    client = docker.DockerClient(base_url=url, timeout=600)
+def load_base(engine: Engine, _kit: Path, archive: Path) -> None:
+    """Put the image of an archive into an engine."""
+    client = docker.DockerClient(base_url=engine.url, timeout=600)
     try:
-        if base.exists():
-            with base.open("rb") as stream:
-                client.images.load(stream)
-        else:
-            with base.open("wb") as stream:
-                stream.writelines(client.images.get(IMAGE).save(named=True))
+        with archive.open("rb") as stream:
+            client.images.load(stream)
     finally:
         client.close()
 
@@ -116,15 +119,14 @@ def read_images(store: Store, project: Project, planned: ProjectPlan, address: s
 def name_roles(cell: Cell, planned: ProjectPlan, count: int) -> Iterator[str]:
     """Yield what each of an image's layers is: the base, imgbuild's own files, packages, or newer packages."""
     layers = planned.plan.layers_of(cell.id)
-    first = count - 1 - len(layers)  # the last one has the cell's own files
     yield "base"
-    yield from ["own files"] * (first - 1)
+    yield from ["own files"] * (count - 1 - len(layers) - len(LAST))
     below: set[tuple[str, str]] = set()
     for layer in layers:
         names = list_names(layer)
         yield "replaces packages" if names & below else "adds packages"
         below |= names
-    yield "own files"
+    yield from ["own files"] * len(LAST)
 
 
 def list_names(layer: Layer) -> set[tuple[str, str]]:

@@ -82,7 +82,8 @@ def run_machine(command: Sequence[str | Path], *, kit: Path, share: Path, clock:
     Raises KitError when the machine does not end by then, or the command fails.
     """
     checkout = INIT.parents[1]
-    words = shlex.join(["env", f"--chdir={checkout}", f"PYTHONPATH={checkout}", *map(str, command)])
+    variables = (f"PYTHONPATH={checkout}", f"IMGBUILD_KIT={kit}")
+    words = shlex.join(["env", f"--chdir={checkout}", *variables, *map(str, command)])
     (share / "command").write_text(f"exec {words}\n", encoding="utf-8")
     disk, machine, code = share / "disk.img", kit / "machine", share / "code"
     argv = [

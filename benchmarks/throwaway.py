@@ -15,7 +15,7 @@ from tests.kit.base import import_base
 from tests.kit.engine import Engine, Store, add_bridge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BRIDGE = "imgbuild-bench0"
@@ -48,10 +48,12 @@ class ThrowawayEngine:
 
 
 @contextmanager
-def run_engine(home: Path, kit: Path, *, store: Store = "containerd") -> Iterator[ThrowawayEngine]:
-    """Run dockerd with nothing but the kit's base in it. Fresh installs have the containerd image store.
+def run_engine(
+    home: Path, kit: Path, *, store: Store = "containerd", fill: Callable[[Engine, Path], None] = import_base
+) -> Iterator[ThrowawayEngine]:
+    """Run dockerd with nothing but the kit's base in it, which `fill` puts there.
 
-    Raises KitError when it does not start.
+    Fresh installs have the containerd image store. Raises KitError when it does not start.
     """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -74,7 +76,7 @@ def run_engine(home: Path, kit: Path, *, store: Store = "containerd") -> Iterato
     pid = processes.start_detached(argv, log, os.environ)
     try:
         processes.wait_until(engine.answers, pid, log, "dockerd")
-        import_base(engine, kit)
+        fill(engine, kit)
         os.sync()
         yield ThrowawayEngine(url=engine.url, data=home / "data", start=measure_folder(home / "data"))
     finally:

@@ -170,10 +170,17 @@ def install_list(prefix: Path, listing: Path, cache: Path) -> None:
 
 def main() -> None:
     prefix, listing, cache = map(Path, sys.argv[1:])
+    said, code = "", 0
     try:
         install_list(prefix, listing, cache)
     except InstallError as error:
-        raise SystemExit(f"install.py: {error}") from None
+        said, code = f"install.py: {error}\n", 1
+    sys.stderr.write(said)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A thread of rattler's that still hands something over would abort a Python that takes itself down
+    # (https://github.com/PyO3/pyo3-async-runtimes/issues/40): seen on machines with one processor.
+    os._exit(code)
 
 
 if __name__ == "__main__":
