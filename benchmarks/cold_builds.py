@@ -36,10 +36,9 @@ from tests.kit.errors import KitError
 from tests.kit.workspace import find_kit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from builder.layers import Layer
-    from builder.matrix import Cell
     from builder.planning import ProjectPlan
     from builder.project import Project
     from tests.kit.engine import Engine
@@ -104,7 +103,7 @@ def read_images(store: Store, project: Project, planned: ProjectPlan, address: s
             image = read_image(registry, cell.image, cell.tag)
             if image is None:
                 raise KitError(f"{cell.image}:{cell.tag} was not pushed")
-            roles = name_roles(cell, planned, len(image.layers))
+            roles = name_roles(planned.plan.layers_of(cell.id), len(image.layers))
             layers = zip(roles, image.layers, image.diff_ids, strict=True)
             yield BuiltImage(
                 store=store,
@@ -116,22 +115,12 @@ def read_images(store: Store, project: Project, planned: ProjectPlan, address: s
             )
 
 
-def name_roles(cell: Cell, planned: ProjectPlan, count: int) -> Iterator[str]:
+def name_roles(layers: Sequence[Layer], count: int) -> Iterator[str]:
     """Yield what each of an image's layers is: the base, imgbuild's own files, packages, or newer packages."""
-    layers = planned.plan.layers_of(cell.id)
     yield "base"
     yield from ["own files"] * (count - 1 - len(layers) - len(LAST))
-    below: set[tuple[str, str]] = set()
-    for layer in layers:
-        names = list_names(layer)
-        yield "replaces packages" if names & below else "adds packages"
-        below |= names
+    yield from ("replaces packages" if layer.replaced else "adds packages" for layer in layers)
     yield from ["own files"] * len(LAST)
-
-
-def list_names(layer: Layer) -> set[tuple[str, str]]:
-    """Return what would replace, or be replaced by, a layer's packages."""
-    return {(artifact.kind.value, artifact.name) for artifact in layer.artifacts}
 
 
 def main() -> None:

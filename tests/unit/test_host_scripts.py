@@ -61,6 +61,27 @@ def test_explicit_list_without_verifiable_packages_is_refused(text: str) -> None
         install.parse_explicit(text)
 
 
+def test_a_failed_installation_is_told_in_one_line(tmp_path: Path) -> None:
+    listing = tmp_path / "list"
+    listing.write_text("numpy\n")
+    argv = [sys.executable, HOST / "install.py", tmp_path / "prefix", listing, tmp_path / "cache"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "install.py: the file is not an @EXPLICIT list\n"
+
+
+def test_an_installation_ends_without_waiting_for_threads_of_rattler(tmp_path: Path) -> None:
+    """They may abort a Python that takes itself down; that of a step does not, as no exit handler is run."""
+    listing = tmp_path / "list"
+    listing.write_text("@EXPLICIT\n")
+    start = (
+        f"import atexit, runpy; atexit.register(print, 'taken down'); runpy.run_path({str(HOST / 'install.py')!r}, "
+    )
+    argv = [sys.executable, "-c", f"{start}run_name='__main__')", tmp_path / "prefix", listing, tmp_path / "cache"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("name", ["end", "forget", "strip"])
 def test_script_of_a_step_refuses_to_run_outside_one(name: str, tmp_path: Path) -> None:
     done = subprocess.run(["sh", HOST / name, tmp_path], capture_output=True, text=True, check=False)
