@@ -14,7 +14,7 @@ from builder.registry.writing import Artifact
 from builder.render import LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from builder.project import Project
     from builder.registry.content import Descriptor
@@ -56,24 +56,33 @@ class Facts:
     find_verdicts: Callable[[], Mapping[str, str]]
 
 
-def attach_documents(writer: Writer, repository: str, image: Descriptor, facts: Facts) -> None:
-    """Attach to a manifest what it lacks of its documents; those that are there stay as they are.
+def attach_documents(
+    writer: Writer, repository: str, image: Descriptor, facts: Facts, *, trusted: Collection[str] | None = None
+) -> dict[Kind, str]:
+    """Attach to a manifest what it lacks of its documents, and return the digest of each document's manifest.
 
+    Those that are there stay as they are; with `trusted` only these count as there, and others are made once more.
     Raises RegistryError when the registry does not take them, and what asking for inventory and verdicts raises.
     """
     made: dict[Kind, Artifact] = {}
+    known: dict[Kind, str] = {}
     try:
         # Once more where another who attached at the same time has overwritten the list.
         for _ in range(_ROUNDS):
-            missing = _list_missing(writer, repository, image)
+            there = _list_documents(
+                writer, repository, image, None if trusted is None else {*trusted, *known.values()}
+            )
+            missing = [kind for kind in TYPES if kind not in there]
+            known |= there
+            if not missing:
+                break
             for kind in missing:
                 made[kind] = made.get(kind) or make_artifact(kind, facts)
-                writer.attach(repository, image, made[kind])
-            if not missing:
-                return
+                known[kind] = writer.attach(repository, image, made[kind]).digest
     except RegistryError as error:
         message = f"{facts.subject.ref}: its documents cannot be attached: {error.message}"
         raise RegistryError(message, hint=error.hint) from error
+    return known
 
 
 def make_artifact(kind: Kind, facts: Facts) -> Artifact:
@@ -91,9 +100,15 @@ def digest_sources(project: Project, image: str) -> dict[str, str]:
     }
 
 
-def _list_missing(writer: Writer, repository: str, image: Descriptor) -> list[Kind]:
-    there = {dict(it.annotations).get(DOCUMENT) for it in writer.list_referrers(repository, image.digest)}
-    return [kind for kind in TYPES if kind not in there]
+def _list_documents(
+    writer: Writer, repository: str, image: Descriptor, trusted: Collection[str] | None
+) -> dict[Kind, str]:
+    found: dict[Kind, str] = {}
+    for it in writer.list_referrers(repository, image.digest):
+        if trusted is None or it.digest in trusted:
+            told = dict(it.annotations).get(DOCUMENT)
+            found |= {kind: it.digest for kind in TYPES if kind == told}
+    return found
 
 
 def _dump(kind: Kind, facts: Facts) -> tuple[str, str]:

@@ -26,12 +26,14 @@ from builder.commands.sbom import sbom
 from builder.commands.site import site
 from builder.commands.status import status
 from builder.commands.test import test
+from builder.commands.verify import verify
 from builder.errors import Cancelled, ImgbuildError
 
 _EPILOG = """\b
 Exit codes: 0 done · 1 failure · 2 usage · 3 definition or sources · 4 no such cell · 5 lock or plan missing or
 stale · 6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry ·
-11 slower than the baseline · 12 registry is not as the locks say · 13 damaged bundle · 130 interrupted
+11 slower than the baseline · 12 registry is not as the locks say · 13 damaged bundle · 14 not verified ·
+130 interrupted
 """
 
 
@@ -57,6 +59,7 @@ for _command in (
     bench,
     export,
     sbom,
+    verify,
     status,
     diff,
     site,

@@ -104,6 +104,12 @@ class BundleError(ImgbuildError):
     exit_code = 13
 
 
+class VerifyError(ImgbuildError):
+    """An image is not signed by a key, or what is attached to it is not."""
+
+    exit_code = 14
+
+
 class Cancelled(ImgbuildError):  # noqa: N818 - no error of anybody's
     """It was told to stop, and did; the exit code is that of a process that SIGINT ended."""
 

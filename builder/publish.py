@@ -14,6 +14,8 @@ from builder.errors import RegistryError
 from builder.registry.content import Descriptor, parse_descriptor
 from builder.render import find_epoch
 from builder.sbom.subject import Subject, find_created
+from builder.signing.payload import Claim
+from builder.signing.signatures import attach_signature, name_tag, read_claims
 from builder.steps import PREFIX
 from builder.tags import list_moving_tags, tag_image, tag_lasting
 
@@ -26,14 +28,15 @@ if TYPE_CHECKING:
     from builder.locked import LockedCell
     from builder.registry.content import Manifest
     from builder.registry.writing import Writer
+    from builder.signing.keys import SigningKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
     """Publishes images of one engine below `path` of a registry. Any number of threads may use it.
 
-    `sources` are the files that describe each image, by its name, and `builder_id` is who builds: for provenance.
-    Where images are `staged`, it is `Staging.promote` that lets the moving tags name them.
+    `sources` are the files that describe each image, by its name, and `builder_id` is who builds: for provenance. With
+    a `key` each image is signed, together with its documents.
     """
 
     engine: Engine
@@ -41,7 +44,7 @@ class Publisher:
     path: str
     sources: Mapping[str, Mapping[str, str]]
     builder_id: str
-    staged: bool
+    key: SigningKey | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def publish(
@@ -55,11 +58,10 @@ class Publisher:
     ) -> str:
         """Publish an image under all its tags, and return the ref of the cell's own.
 
-        The tags that move do so last, when everything that belongs to the image is in the registry; where images are
-        staged they do not, and the ref of the tag that lasts is returned. `find_verdicts` returns what the checks
-        found in it; `report` is told what is going on. Raises RegistryError, of which PushError is one, when the
-        registry does not take something, EngineError when the engine is lost, Cancelled, and what `find_verdicts`
-        raises.
+        The tags that move do so last, when everything that belongs to the image is in the registry. `find_verdicts`
+        returns what the checks found in it; `report` is told what is going on. Raises RegistryError, of which
+        PushError is one, when the registry does not take something, EngineError when the engine is lost, Cancelled,
+        and what `find_verdicts` raises.
         """
         job = locked.job
         repository = "/".join(filter(None, (self.path, job.cell.image)))
@@ -84,9 +86,7 @@ class Publisher:
             take_inventory=take,
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
         )
-        attach_documents(self.writer, repository, image, facts)
-        if self.staged:
-            return subject.ref
+        self._attach(repository, image, facts)
         report("moving its tags")
         for moving in list_moving_tags(job):
             self.writer.copy_tag(repository, image.digest, moving)
@@ -115,6 +115,18 @@ class Publisher:
                 return tag, Descriptor(media_type=found.media_type, digest=found.digest, size=len(found.data))
         message = f"{self._name(repository, tag)} is not the image that was pushed there"
         raise RegistryError(message, hint="who else pushes there? Run the same command again.")
+
+    def _attach(self, repository: str, image: Descriptor, facts: Facts) -> None:
+        if self.key is None:
+            attach_documents(self.writer, repository, image, facts)
+            return
+        # Only what this key has signed before may be signed again without being made again.
+        claims = read_claims(self.writer, repository, [name_tag(image.digest)], image.digest, self.key.public)
+        signed = frozenset(digest for claim in claims for digest in claim.documents)
+        documents = frozenset(attach_documents(self.writer, repository, image, facts, trusted=signed).values())
+        if not documents <= signed:
+            claim = Claim(repository=f"{self.writer.host}/{repository}", image=image.digest, documents=documents)
+            attach_signature(self.writer, repository, image, claim, self.key)
 
     def _name(self, repository: str, tag: str) -> str:
         return f"{self.writer.host}/{repository}:{tag}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.project import Project
     from builder.publish import Publisher
+    from builder.signing.keys import SigningKey
     from builder.sources import Sources
     from builder.work import Ended
 
@@ -49,10 +51,10 @@ if TYPE_CHECKING:
     help="Push each image that passed its checks, as REGISTRY/IMAGE:TAG; print these refs.",
 )
 @click.option(
-    "--stage",
-    "staged",
-    is_flag=True,
-    help="Push under the tag that lasts alone; `imgbuild test --promote` gives the others.",
+    "--sign-key",
+    "key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sign what is pushed with this private key, in PEM; IMGBUILD_SIGN_PASSWORD is its password.",
 )
 @click.option(
     "--locked", is_flag=True, help="Exit 5 instead of solving when a lock, or the plan, is missing or stale. For CI."
@@ -68,9 +70,9 @@ def build(
     progress: str,
     workers: int | None,
     registry: str | None,
+    key: Path | None,
     *,
     everything: bool,
-    staged: bool,
     locked: bool,
 ) -> None:
     """Build, check and tag the cells that were chosen; print their refs, in the order of the matrix.
@@ -87,15 +89,17 @@ def build(
     from builder.progress import choose_progress
     from builder.registry.place import split_registry
     from builder.schedule import count_workers
+    from builder.signing.keys import read_signing_key
     from builder.sources import find_sources
     from builder.summary import choose_error, summarize
     from builder.verdicts import Verdicts
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
-    if staged and not registry:
-        raise click.UsageError("--stage says under which tags images are pushed, so it goes with --push")
+    if key and not registry:
+        raise click.UsageError("--sign-key signs what --push publishes")
     target = split_registry(registry) if registry else None
+    signing = read_signing_key(key) if key else None
     project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None
@@ -118,7 +122,7 @@ def build(
             verdicts=Verdicts(cache_dir() / "checked", about["ID"]),
             sources=found,
             progress=drawn,
-            publisher=stack.enter_context(_open_publisher(project, cells, engine, found, target, staged=staged))
+            publisher=stack.enter_context(_open_publisher(project, cells, engine, found, target, signing))
             if target
             else None,
             gpu=decide_gpu_use(about, local=engine.is_local, required=False),
@@ -139,7 +143,12 @@ def build(
 
 @contextmanager
 def _open_publisher(
-    project: Project, cells: Sequence[Cell], engine: Engine, sources: Sources, target: tuple[str, str], *, staged: bool
+    project: Project,
+    cells: Sequence[Cell],
+    engine: Engine,
+    sources: Sources,
+    target: tuple[str, str],
+    key: SigningKey | None,
 ) -> Iterator[Publisher]:
     from builder.attach import digest_sources
     from builder.publish import Publisher
@@ -155,7 +164,7 @@ def _open_publisher(
             path=path,
             sources={image: digest_sources(project, image) for image in {cell.image for cell in cells}},
             builder_id=name_builder(),
-            staged=staged,
+            key=key,
         )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +28,7 @@ from builder.registry.content import OCI_INDEX, parse_descriptors
 from builder.registry.place import find_place
 from builder.registry.writing import Writer
 from builder.sources import Sources
-from tests.docker.conftest import CHANNEL
+from tests.docker.conftest import CHANNEL, give_up
 from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 
 if TYPE_CHECKING:
@@ -210,3 +213,34 @@ def test_fault_that_passes_is_no_fault(lab: Lab, registry: Served, fault: int | 
     assert done.returncode == 0, done.stderr
     assert registry.faults == []
     assert set(read_documents(registry, lab.name, "cpu-py311")[1]) == set(TYPES)
+
+
+def test_signed_image_is_verified_and_openssl_agrees(any_lab: Lab, registry: Served, tmp_path: Path) -> None:  # noqa: F811
+    if shutil.which("openssl") is None:
+        give_up("openssl is not installed (apt-get install openssl)")
+    key, public = tmp_path / "sign.key", tmp_path / "sign.pub"
+    make = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256"]
+    subprocess.run([*make, "-pass", "pass:s3cret", "-out", key], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-passin", "pass:s3cret", "-pubout", "-out", public], check=True)
+    any_lab.define()
+    any_lab.env["IMGBUILD_SIGN_PASSWORD"] = "s3cret"
+    for _ in range(2):
+        registry.asked.clear()
+        done = any_lab.build("--push", registry.address, "--sign-key", str(key))
+        assert done.returncode == 0, done.stderr
+    assert not [ask for ask in registry.asked if ask[0] not in ("GET", "HEAD")]
+    ref = done.stdout.strip()
+    verified = any_lab.run("verify", ref, "--key", str(public), "--sources", "host")
+    assert verified.returncode == 0, verified.stderr
+    digest = registry.manifest(ref)[0]
+    assert verified.stdout == f"{registry.address}/{any_lab.name}@{digest}\n"
+
+    (layer,) = registry.manifest(f"{registry.address}/{any_lab.name}:sha256-{digest[7:]}.sig")[1]["layers"]
+    payload, signature = tmp_path / "payload", tmp_path / "signature"
+    signature.write_bytes(base64.b64decode(layer["annotations"]["dev.cosignproject.cosign/signature"]))
+    with open_writer(registry) as client:
+        (blob,) = parse_descriptors([layer], "here")
+        payload.write_bytes(client.read_blob(any_lab.name, blob))
+    assert json.loads(payload.read_bytes())["critical"]["image"] == {"docker-manifest-digest": digest}
+    check = ["openssl", "dgst", "-sha256", "-verify", public, "-signature", signature, payload]
+    subprocess.run(check, check=True, capture_output=True)

@@ -208,10 +208,10 @@ def locked() -> LockedCell:
     return made
 
 
-def make_publisher(engine: Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+def make_publisher(engine: Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Publisher:
     monkeypatch.setattr(publish, "take_inventory", Asked().take)
-    values: dict[str, Any] = {"engine": engine, "writer": writer, "path": "team"}
-    return Publisher(**values, sources={"pytorch": {}}, builder_id="https://ci.example/builder", staged=False)
+    values: dict[str, Any] = {"engine": engine, "writer": writer, "path": "team", **more}
+    return Publisher(**values, sources={"pytorch": {}}, builder_id="https://ci.example/builder")
 
 
 def run(publisher: Publisher, engine: Engine, locked: LockedCell) -> tuple[str, list[str]]:

@@ -1,0 +1,1 @@
+"""Signatures of published images that cosign reads, too, and what they vouch for."""

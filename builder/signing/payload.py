@@ -1,0 +1,58 @@
+"""What is signed: the digest of an image, and those of the documents that are attached to it.
+
+The format is "simple signing", as cosign uses it; the documents are in its optional part, which other verifiers pass
+over. Source: github.com/sigstore/cosign, specs/SIGNATURE_SPEC.md, "Payloads".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from builder.registry.content import is_digest
+
+DOCUMENTS = "dev.imgbuild.documents"
+"""Member of the optional part that lists the digests of the attached manifests."""
+
+_TYPE = "cosign container image signature"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a signature vouches for: an image and its documents, by the digests of their manifests.
+
+    `repository` is where the image was published (`registry.example/team/pytorch`); it binds nobody.
+    """
+
+    repository: str
+    image: str
+    documents: frozenset[str] = frozenset()
+
+
+def dump_claim(claim: Claim) -> bytes:
+    """Return the bytes to sign: the same for the same claim."""
+    critical = {
+        "identity": {"docker-reference": claim.repository},
+        "image": {"docker-manifest-digest": claim.image},
+        "type": _TYPE,
+    }
+    document = {"critical": critical, "optional": {DOCUMENTS: sorted(claim.documents)}}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def parse_claim(data: bytes) -> Claim | None:
+    """Return what some bytes claim, None where they are no such payload. Whoever wrote them may have signed them."""
+    try:
+        document = json.loads(data)
+        critical = document["critical"]
+        listed = (document.get("optional") or {}).get(DOCUMENTS) or []
+        claim = Claim(
+            repository=str(critical["identity"]["docker-reference"]),
+            image=critical["image"]["docker-manifest-digest"],
+            documents=frozenset(listed),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+    digests = (claim.image, *claim.documents)
+    is_one = critical["type"] == _TYPE and all(isinstance(it, str) and is_digest(it) for it in digests)
+    return claim if is_one and isinstance(listed, list) else None

@@ -1,0 +1,87 @@
+"""Verify a published image: that a key has signed it, and the documents that are attached to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.attach import DOCUMENT, TYPES
+from builder.errors import RegistryError
+from builder.registry.content import ContentError, parse_descriptors
+from builder.signing.signatures import list_targets, read_claims, read_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from builder.registry.client import Registry
+    from builder.registry.place import Ref
+    from builder.signing.keys import PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was verified; `fault` says what is wrong with it, empty when nothing is; `note` what is odd."""
+
+    name: str
+    fault: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """An image by its digest (`registry.example/team/pytorch@sha256:…`), and what was found."""
+
+    ref: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(finding.fault for finding in self.findings)
+
+
+def verify_image(registry: Registry, ref: Ref, key: PublicKey) -> Verified:
+    """Return what a key vouches for of an image. Raises RegistryError when it is not there or cannot be read."""
+    image = registry.find(ref.repository, ref.target)
+    if image is None:
+        raise RegistryError(f"{ref} is not in the registry", hint="`imgbuild status` tells what is there.")
+    targets = list_targets(registry, ref.repository, image.digest)
+    claims = read_claims(registry, ref.repository, targets, image.digest, key)
+    signed = frozenset(digest for claim in claims for digest in claim.documents)
+    fault = "" if claims else "the key has not signed this image"
+    findings = (Finding(name="signature", fault=fault), *_verify_documents(registry, ref, image.digest, signed))
+    return Verified(ref=f"{ref.host}/{ref.repository}@{image.digest}", findings=findings)
+
+
+def _verify_documents(registry: Registry, ref: Ref, image: str, signed: frozenset[str]) -> Iterator[Finding]:
+    attached = registry.list_referrers(ref.repository, image)
+    for kind in TYPES:
+        digests = [it.digest for it in attached if dict(it.annotations).get(DOCUMENT) == kind]
+        vouched = [digest for digest in digests if digest in signed]
+        loose = [digest for digest in digests if digest not in signed]
+        if not digests:
+            yield Finding(name=kind, fault="it is not attached")
+        elif not vouched:
+            yield Finding(name=kind, fault=f"the key has not signed {', '.join(loose)}")
+        else:
+            faults = (_read_document(registry, ref.repository, image, digest) for digest in vouched)
+            note = (
+                f"believe {', '.join(vouched)}, not {', '.join(loose)}, which the key has not signed" if loose else ""
+            )
+            yield Finding(name=kind, fault="; ".join(filter(None, faults)), note=note)
+
+
+def _read_document(registry: Registry, repository: str, image: str, digest: str) -> str:
+    """Return what is wrong with an attached document: nothing when all of it is there, and attached to the image."""
+    try:
+        manifest = registry.read(repository, digest)
+        if manifest is None:
+            return f"{digest} is listed and not there"
+        document = manifest.parse()
+        if read_subject(document, digest) != image:
+            return f"{digest} is attached to another image"
+        for blob in parse_descriptors(document.get("layers"), digest):
+            registry.read_blob(repository, blob)
+    except ContentError as error:
+        return error.message
+    return ""
