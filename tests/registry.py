@@ -32,9 +32,10 @@ def digest_of(data: bytes) -> str:
 
 @dataclass(kw_only=True)
 class FakeRegistry:
-    """`auth` is none, basic or bearer. `faults` are what befalls the next requests: a status, reset, cut or lie.
+    """`auth` is none, basic or bearer. `faults` are what befalls the next requests: a status, reset, cut, lie or lost.
 
-    They befall those of the method `failing`, or any. `relative` is how it says where to upload.
+    What is lost is done, and the answer never comes. They befall those of the method `failing`, or any. `relative` is
+    how it says where to upload.
     """
 
     address: str = ""
@@ -178,7 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
             name = f"{len(it.uploads)}"
             it.uploads[name] = found[1]
             place = f"/v2/{found[1]}/blobs/uploads/{name}?_state=a%3D%3D"
-            self.answer(202, b"", Location=place if it.relative else f"http://{it.address}{place}", **it.headers)
+            place = place if it.relative else f"http://{it.address}{place}"
+            self.answer(202, b"", fault=fault, Location=place, **it.headers)
         elif found := re.fullmatch("/v2/(.+)/blobs/uploads/(.+)", path):
             is_whole = it.uploads.pop(found[2], None) == found[1] and query["digest"] == [digest_of(self.body)]
             if is_whole and query["_state"] == ["a=="]:
@@ -253,6 +255,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(200 if known else 401, json.dumps(body).encode())
 
     def answer(self, status: int, body: bytes, *, fault: Fault | None = None, **headers: str) -> None:
+        if fault == "lost":
+            self.close_connection = True
+            return
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)

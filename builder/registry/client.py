@@ -108,7 +108,7 @@ class Registry:
         reply = self._transport.ask(
             "GET",
             f"/v2/{repository}/blobs/{blob.digest}",
-            scope=_scope(repository),
+            scope=self._scope(repository),
             limit=blob.size,
             is_whole=lambda it: it.status != 200 or matches(it.body, blob.digest),
         )
@@ -146,11 +146,15 @@ class Registry:
             found += parse_descriptors(index.get("manifests"), f"{self.host}: {repository}: what is attached")
         return tuple(found)
 
+    def _scope(self, repository: str) -> str:
+        """Return what a token has to allow here (distribution, docs/spec/auth/scope.md)."""
+        return f"repository:{repository}:pull"
+
     def _ask_manifest(self, method: str, repository: str, target: str) -> Reply | None:
         reply = self._transport.ask(
             method,
             f"/v2/{repository}/manifests/{target}",
-            scope=_scope(repository),
+            scope=self._scope(repository),
             limit=MANIFEST_LIMIT,
             accept=", ".join(sorted(INDEXES | MANIFESTS)),
             is_whole=partial(_is_whole, target) if method == "GET" else lambda _: True,
@@ -166,7 +170,9 @@ class Registry:
         following: str | None = self._transport.place.url + path
         while following and following not in seen and len(seen) < _PAGES:
             seen.add(following)
-            reply = self._transport.ask("GET", following, scope=_scope(repository), limit=BLOB_LIMIT, accept=accept)
+            reply = self._transport.ask(
+                "GET", following, scope=self._scope(repository), limit=BLOB_LIMIT, accept=accept
+            )
             yield reply
             following = reply.following and urljoin(self._transport.place.url + path, reply.following)
             if following and not following.startswith(f"{self._transport.place.url}/"):
@@ -184,7 +190,3 @@ def _is_whole(target: str, reply: Reply) -> bool:
 
 def _media_type(reply: Reply) -> str:
     return reply.headers.get("Content-Type", "").partition(";")[0].strip()
-
-
-def _scope(repository: str) -> str:
-    return f"repository:{repository}:pull"

@@ -45,8 +45,8 @@ class TokenRequest:
 def answer_challenge(challenge: str, login: Login, place: Place, scope: str) -> str | TokenRequest:
     """Return the Authorization header that a 401's WWW-Authenticate asks for, or how to get the token for one.
 
-    `scope` is what is asked for where the challenge does not say. Raises RegistryError where no login is known that
-    would do, or the login would travel in the clear.
+    `scope` is what is asked for where the challenge does not say, or says less than to push. Raises RegistryError
+    where no login is known that would do, or the login would travel in the clear.
     """
     if found := _BEARER.search(challenge):
         return _request_token(found[1], login, place, scope)
@@ -73,7 +73,7 @@ def _request_token(text: str, login: Login, place: Place, scope: str) -> TokenRe
     told = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(text)}
     realm = told.get("realm", "")
     _require_safe(realm, place)
-    wanted = {"service": told.get("service"), "scope": told.get("scope") or scope}
+    wanted = {"service": told.get("service"), "scope": scope if _may_push(scope) else told.get("scope") or scope}
     asked = tuple((key, value) for key, value in wanted.items() if value)
     if login is None:
         return TokenRequest(method="GET", url=realm, params=asked)
@@ -99,6 +99,10 @@ def _encode_basic(login: tuple[str, str]) -> str:
     return "Basic " + base64.b64encode(":".join(login).encode()).decode()
 
 
+def _may_push(scope: str) -> bool:
+    return scope.endswith(",push")
+
+
 def _login_hint(host: str, scope: str) -> str:
-    verb = "push" if scope.endswith("push") else "read"
+    verb = "push" if _may_push(scope) else "read"
     return f"log in with `docker login {host}` as a user who may {verb} there; imgbuild uses docker's own logins."

@@ -152,8 +152,11 @@ class Writer(Registry):
 
     def _write(self, method: str, repository: str, path: str, **more: Any) -> Reply:
         target = path if "://" in path else f"/v2/{repository}/{path}"
-        scope = f"repository:{repository}:pull,push"
-        return self._transport.ask(method, target, scope=scope, limit=MANIFEST_LIMIT, **more)
+        return self._transport.ask(method, target, scope=self._scope(repository), limit=MANIFEST_LIMIT, **more)
+
+    def _scope(self, repository: str) -> str:
+        # Also to read: who asks for no more is not told by every registry that a repository is still to be made.
+        return f"repository:{repository}:pull,push"
 
     def _refused(self, what: str, reply: Reply | None) -> RegistryError:
         answer = f"it answers {reply.status}" if reply else "it does not take it"

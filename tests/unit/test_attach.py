@@ -17,7 +17,7 @@ from builder.checks import Verdict
 from builder.checks.suites import digest_checks
 from builder.contents import parse_bill
 from builder.context import Context, ContextFile
-from builder.errors import RegistryError
+from builder.errors import Cancelled, RegistryError
 from builder.project import load_project
 from builder.publish import Publisher
 from builder.registry import transport
@@ -292,3 +292,18 @@ def test_registry_that_has_another_image_under_both_tags_is_told(
     with pytest.raises(RegistryError, match="is not the image that was pushed there"):
         run(make_publisher(engine, writer, monkeypatch), engine, locked)
     assert "latest" not in fake.tags[NAME]
+
+
+def test_publishing_can_be_cancelled(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(fake, one=1)
+    publisher = make_publisher(engine, writer, monkeypatch)
+
+    def cancel(text: str) -> None:
+        if text == "attaching its documents":
+            publisher.cancel()
+
+    with pytest.raises(Cancelled):
+        publisher.publish(engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, report=cancel)
+    assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]

@@ -74,7 +74,7 @@ def test_upload_to_another_host_is_refused(fake: FakeRegistry, connect: Callable
 
 @pytest.mark.parametrize(
     ("method", "fault"),
-    [("GET", "cut"), *itertools.product(["HEAD", "POST", "PUT"], ["reset", 429, 500, 502, 503, 504])],
+    [("GET", "cut"), *itertools.product(["HEAD", "POST", "PUT"], ["reset", "lost", 429, 500, 502, 503, 504])],
 )
 def test_what_fails_five_times_in_a_row_is_written(
     fake: FakeRegistry, connect: Callable[..., Writer], image: Descriptor, method: str, fault: int | str
@@ -115,6 +115,7 @@ def test_login_is_one_that_may_push(
     fake.auth = auth
     connect(("reader", "s3cret")).attach(NAME, image, BILL)
     assert fake.referrers[image.digest]
+    assert len([path for path in fake.paths if path.startswith("/token")]) == (1 if auth == "bearer" else 0)
     with pytest.raises(RegistryError, match="access denied") as caught:
         connect(("reader", "wrong")).put_blob(NAME, b"other")
     assert "as a user who may push there" in str(caught.value)
