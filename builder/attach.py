@@ -93,10 +93,14 @@ def make_artifact(kind: Kind, facts: Facts) -> Artifact:
 
 
 def digest_sources(project: Project, image: str) -> dict[str, str]:
-    """Return the files that describe an image, by path in the project with `/`, with the sha256 of their bytes."""
+    """Return the files that describe an image, by path in the project with `/`, with the sha256 of their bytes.
+
+    One that is not there yet, the lock of an image that nobody has solved, is left out.
+    """
     return {
         path.relative_to(project.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in project.list_sources(image)
+        if path.is_file()
     }
 
 

@@ -25,10 +25,20 @@ if TYPE_CHECKING:
     from builder.checks import Verdict
     from builder.context import Context
     from builder.engine import Engine
+    from builder.inputs import Job
     from builder.locked import LockedCell
     from builder.registry.content import Manifest
     from builder.registry.writing import Writer
     from builder.signing.keys import SigningKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A cell's image that a registry has with all that belongs to it: `digest` is its manifest's in `repository`."""
+
+    job: Job
+    repository: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,34 +73,45 @@ class Publisher:
         PushError is one, when the registry does not take something, EngineError when the engine is lost, Cancelled,
         and what `find_verdicts` raises.
         """
-        job = locked.job
-        repository = "/".join(filter(None, (self.path, job.cell.image)))
+        staged = self.stage(image_id, locked, context, find_verdicts=find_verdicts, report=report)
+        report("moving its tags")
+        return self.move_tags(staged)
+
+    def stage(
+        self,
+        image_id: str,
+        locked: LockedCell,
+        context: Context,
+        *,
+        find_verdicts: Callable[[], Sequence[Verdict]],
+        report: Callable[[str], None],
+    ) -> Staged:
+        """Bring an image and all that belongs to it into the registry, under a tag that lasts. Raises as `publish`."""
+        repository = "/".join(filter(None, (self.path, locked.job.cell.image)))
         report("pushing the image")
         tag, image = self._push_lasting(image_id, locked, context, repository)
         report("attaching its documents")
-        subject = Subject(
-            cell=locked.id,
-            ref=self._name(repository, tag),
-            digest=image.digest,
-            base_ref=job.base.ref,
-            base_digest=job.base.digest,
-            environment=locked.environment,
-            created=find_created(find_epoch(locked.environment)),
-        )
+        subject = self._describe(locked, self._name(repository, tag), image.digest)
         take = partial(take_inventory, image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
         facts = Facts(
             subject=subject,
-            sources=self.sources[job.cell.image],
+            sources=self.sources[locked.job.cell.image],
             builder_id=self.builder_id,
-            checks=digest_checks(job.definition),
+            checks=digest_checks(locked.job.definition),
             take_inventory=take,
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
         )
         self._attach(repository, image, facts)
-        report("moving its tags")
-        for moving in list_moving_tags(job):
-            self.writer.copy_tag(repository, image.digest, moving)
-        return self._name(repository, job.cell.tag)
+        return Staged(job=locked.job, repository=repository, digest=image.digest)
+
+    def move_tags(self, staged: Staged) -> str:
+        """Let the tags that move name an image, and return the ref of the cell's own. Raises RegistryError, Cancelled.
+
+        No blob is sent; a tag that names the image already is left alone.
+        """
+        for tag in list_moving_tags(staged.job):
+            self.writer.copy_tag(staged.repository, staged.digest, tag)
+        return self._name(staged.repository, staged.job.cell.tag)
 
     def cancel(self) -> None:
         """Let whatever is going on raise Cancelled soon, but for what the engine does; from any thread."""
@@ -115,6 +136,18 @@ class Publisher:
                 return tag, Descriptor(media_type=found.media_type, digest=found.digest, size=len(found.data))
         message = f"{self._name(repository, tag)} is not the image that was pushed there"
         raise RegistryError(message, hint="who else pushes there? Run the same command again.")
+
+    def _describe(self, locked: LockedCell, ref: str, digest: str) -> Subject:
+        base = locked.job.base
+        return Subject(
+            cell=locked.id,
+            ref=ref,
+            digest=digest,
+            base_ref=base.ref,
+            base_digest=base.digest,
+            environment=locked.environment,
+            created=find_created(find_epoch(locked.environment)),
+        )
 
     def _attach(self, repository: str, image: Descriptor, facts: Facts) -> None:
         if self.key is None:

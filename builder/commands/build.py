@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from builder.engine import Engine
     from builder.locking import Locks, Stale
-    from builder.matrix import Cell
     from builder.progress import Progress
     from builder.project import Project
     from builder.publish import Publisher
+    from builder.registry.writing import Writer
     from builder.signing.keys import SigningKey
     from builder.sources import Sources
     from builder.work import Ended
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     metavar="REGISTRY",
     help="Push each image that passed its checks, as REGISTRY/IMAGE:TAG; print these refs.",
 )
+@click.option("--insecure", is_flag=True, help="Speak to the registry without TLS, as the engine has to, too.")
 @click.option(
     "--sign-key",
     "key",
@@ -73,6 +74,7 @@ def build(
     key: Path | None,
     *,
     everything: bool,
+    insecure: bool,
     locked: bool,
 ) -> None:
     """Build, check and tag the cells that were chosen; print their refs, in the order of the matrix.
@@ -87,7 +89,8 @@ def build(
     from builder.pipeline import Builder
     from builder.planning import keep_plan, lay_out, require_plan
     from builder.progress import choose_progress
-    from builder.registry.place import split_registry
+    from builder.registry.place import find_place, split_registry
+    from builder.registry.writing import Writer
     from builder.schedule import count_workers
     from builder.signing.keys import read_signing_key
     from builder.sources import find_sources
@@ -113,6 +116,11 @@ def build(
         if planned is None:
             _solve(project, stale, locks, found, drawn)
             planned = keep_plan(project)
+        publisher = None
+        if target:
+            place = find_place(target[0], found, insecure=insecure)
+            writer = stack.enter_context(Writer(place, engine.credentials))
+            publisher = _make_publisher(writer, target[1], engine, project, signing)
         about = engine.describe()
         began = time.monotonic()
         builder = Builder(
@@ -122,9 +130,7 @@ def build(
             verdicts=Verdicts(cache_dir() / "checked", about["ID"]),
             sources=found,
             progress=drawn,
-            publisher=stack.enter_context(_open_publisher(project, cells, engine, found, target, signing))
-            if target
-            else None,
+            publisher=publisher,
             gpu=decide_gpu_use(about, local=engine.is_local, required=False),
         )
         laid_out = lay_out(project, cells, planned)
@@ -141,31 +147,13 @@ def build(
                 context.exit(error.exit_code)
 
 
-@contextmanager
-def _open_publisher(
-    project: Project,
-    cells: Sequence[Cell],
-    engine: Engine,
-    sources: Sources,
-    target: tuple[str, str],
-    key: SigningKey | None,
-) -> Iterator[Publisher]:
+def _make_publisher(writer: Writer, path: str, engine: Engine, project: Project, key: SigningKey | None) -> Publisher:
     from builder.attach import digest_sources
     from builder.publish import Publisher
-    from builder.registry.place import find_place
-    from builder.registry.writing import Writer
     from builder.sbom.builders import name_builder
 
-    host, path = target
-    with Writer(find_place(host, sources), engine.credentials) as writer:
-        yield Publisher(
-            engine=engine,
-            writer=writer,
-            path=path,
-            sources={image: digest_sources(project, image) for image in {cell.image for cell in cells}},
-            builder_id=name_builder(),
-            key=key,
-        )
+    sources = {it.name: digest_sources(project, it.name) for it in project.definitions}
+    return Publisher(engine=engine, writer=writer, path=path, sources=sources, builder_id=name_builder(), key=key)
 
 
 def _solve(project: Project, stale: Sequence[Stale], locks: Locks, sources: Sources, progress: Progress) -> None:

@@ -307,3 +307,16 @@ def test_publishing_can_be_cancelled(
     with pytest.raises(Cancelled):
         publisher.publish(engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, report=cancel)
     assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]
+
+
+def test_image_can_be_staged_now_and_its_tags_moved_later(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(fake, one=1)
+    publisher = make_publisher(engine, writer, monkeypatch)
+    staged = publisher.stage(engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, report=lambda _: None)
+    assert staged.digest == engine.image_id
+    assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]
+    fake.asked.clear()
+    assert publisher.move_tags(staged) == f"{fake.address}/{NAME}:2.7.1-cu118-py310"
+    assert fake.sent() == [f"/v2/{NAME}/manifests/{tag}" for tag in ("2.7.1-cu118-py310", "latest")]
