@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from builder.checks import Verdict
     from builder.context import Context
     from builder.engine import Engine
-    from builder.inputs import Job
     from builder.locked import LockedCell
     from builder.registry.content import Manifest
     from builder.registry.writing import Writer
@@ -33,20 +32,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
-    """A cell's image that a registry has with all that belongs to it: `digest` is its manifest's in `repository`."""
-
-    job: Job
-    repository: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
     """Publishes images of one engine below `path` of a registry. Any number of threads may use it.
 
     `sources` are the files that describe each image, by its name, and `builder_id` is who builds: for provenance. With
-    a `key` each image is signed, together with its documents.
+    a `key` each image is signed, together with its documents. Where images are `staged`, it is `Staging.promote` that
+    lets the tags that move name them.
     """
 
     engine: Engine
@@ -54,6 +45,7 @@ class Publisher:
     path: str
     sources: Mapping[str, Mapping[str, str]]
     builder_id: str
+    staged: bool = False
     key: SigningKey | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -68,26 +60,14 @@ class Publisher:
     ) -> str:
         """Publish an image under all its tags, and return the ref of the cell's own.
 
-        The tags that move do so last, when everything that belongs to the image is in the registry. `find_verdicts`
-        returns what the checks found in it; `report` is told what is going on. Raises RegistryError, of which
-        PushError is one, when the registry does not take something, EngineError when the engine is lost, Cancelled,
-        and what `find_verdicts` raises.
+        The tags that move do so last, when everything that belongs to the image is in the registry; where images are
+        staged they do not, and the ref of the tag that lasts is returned. `find_verdicts` returns what the checks
+        found in it; `report` is told what is going on. Raises RegistryError, of which PushError is one, when the
+        registry does not take something, EngineError when the engine is lost, Cancelled, and what `find_verdicts`
+        raises.
         """
-        staged = self.stage(image_id, locked, context, find_verdicts=find_verdicts, report=report)
-        report("moving its tags")
-        return self.move_tags(staged)
-
-    def stage(
-        self,
-        image_id: str,
-        locked: LockedCell,
-        context: Context,
-        *,
-        find_verdicts: Callable[[], Sequence[Verdict]],
-        report: Callable[[str], None],
-    ) -> Staged:
-        """Bring an image and all that belongs to it into the registry, under a tag that lasts. Raises as `publish`."""
-        repository = "/".join(filter(None, (self.path, locked.job.cell.image)))
+        job = locked.job
+        repository = "/".join(filter(None, (self.path, job.cell.image)))
         report("pushing the image")
         tag, image = self._push_lasting(image_id, locked, context, repository)
         report("attaching its documents")
@@ -95,23 +75,19 @@ class Publisher:
         take = partial(take_inventory, image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
         facts = Facts(
             subject=subject,
-            sources=self.sources[locked.job.cell.image],
+            sources=self.sources[job.cell.image],
             builder_id=self.builder_id,
-            checks=digest_checks(locked.job.definition),
+            checks=digest_checks(job.definition),
             take_inventory=take,
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
         )
         self._attach(repository, image, facts)
-        return Staged(job=locked.job, repository=repository, digest=image.digest)
-
-    def move_tags(self, staged: Staged) -> str:
-        """Let the tags that move name an image, and return the ref of the cell's own. Raises RegistryError, Cancelled.
-
-        No blob is sent; a tag that names the image already is left alone.
-        """
-        for tag in list_moving_tags(staged.job):
-            self.writer.copy_tag(staged.repository, staged.digest, tag)
-        return self._name(staged.repository, staged.job.cell.tag)
+        if self.staged:
+            return subject.ref
+        report("moving its tags")
+        for moving in list_moving_tags(job):
+            self.writer.copy_tag(repository, image.digest, moving)
+        return self._name(repository, job.cell.tag)
 
     def cancel(self) -> None:
         """Let whatever is going on raise Cancelled soon, but for what the engine does; from any thread."""

@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     metavar="REGISTRY",
     help="Push each image that passed its checks, as REGISTRY/IMAGE:TAG; print these refs.",
 )
+@click.option(
+    "--stage",
+    "staged",
+    is_flag=True,
+    help="Push under the tag that lasts alone; `imgbuild test --promote` gives the others.",
+)
 @click.option("--insecure", is_flag=True, help="Speak to the registry without TLS, as the engine has to, too.")
 @click.option(
     "--sign-key",
@@ -74,6 +80,7 @@ def build(
     key: Path | None,
     *,
     everything: bool,
+    staged: bool,
     insecure: bool,
     locked: bool,
 ) -> None:
@@ -99,8 +106,8 @@ def build(
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
-    if key and not registry:
-        raise click.UsageError("--sign-key signs what --push publishes")
+    if not registry and (staged or key or insecure):
+        raise click.UsageError("--stage, --sign-key and --insecure say how images are pushed, so they go with --push")
     target = split_registry(registry) if registry else None
     signing = read_signing_key(key) if key else None
     project = open_project(context.obj)
@@ -120,7 +127,7 @@ def build(
         if target:
             place = find_place(target[0], found, insecure=insecure)
             writer = stack.enter_context(Writer(place, engine.credentials))
-            publisher = _make_publisher(writer, target[1], engine, project, signing)
+            publisher = _make_publisher(writer, target[1], engine, project, signing, staged=staged)
         about = engine.describe()
         began = time.monotonic()
         builder = Builder(
@@ -147,13 +154,22 @@ def build(
                 context.exit(error.exit_code)
 
 
-def _make_publisher(writer: Writer, path: str, engine: Engine, project: Project, key: SigningKey | None) -> Publisher:
+def _make_publisher(
+    writer: Writer, path: str, engine: Engine, project: Project, key: SigningKey | None, *, staged: bool
+) -> Publisher:
     from builder.attach import digest_sources
     from builder.publish import Publisher
     from builder.sbom.builders import name_builder
 
-    sources = {it.name: digest_sources(project, it.name) for it in project.definitions}
-    return Publisher(engine=engine, writer=writer, path=path, sources=sources, builder_id=name_builder(), key=key)
+    return Publisher(
+        engine=engine,
+        writer=writer,
+        path=path,
+        sources={it.name: digest_sources(project, it.name) for it in project.definitions},
+        builder_id=name_builder(),
+        staged=staged,
+        key=key,
+    )
 
 
 def _solve(project: Project, stale: Sequence[Stale], locks: Locks, sources: Sources, progress: Progress) -> None:

@@ -26,6 +26,7 @@ from builder.registry.place import Place
 from builder.registry.writing import Writer
 from builder.sbom.inventory import Inventory, Owned
 from builder.sbom.subject import Subject
+from builder.staged import Staging
 from builder.tags import tag_image, tag_lasting
 from tests.registry import FakeRegistry, run_fake
 from tests.samples import BASE, PROJECT, make_conda, make_environment, make_job, make_locked, make_python, make_wheel
@@ -313,10 +314,17 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
     fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Engine(fake, one=1)
-    publisher = make_publisher(engine, writer, monkeypatch)
-    staged = publisher.stage(engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, report=lambda _: None)
-    assert staged.digest == engine.image_id
-    assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]
+    lasting = tag_lasting(locked.job, CONTEXT)
+    place = f"{fake.address}/team"
+    ref, said = run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+    assert ref == f"{place}/pytorch:{lasting}"
+    assert list(fake.tags[NAME]) == [lasting]
+    assert said == ["pushing the image", "attaching its documents"]
+    staging = Staging(registry=writer, place=place, contexts={locked.id: CONTEXT})
+    assert staging.find(locked.job) == engine.image_id
     fake.asked.clear()
-    assert publisher.move_tags(staged) == f"{fake.address}/{NAME}:2.7.1-cu118-py310"
-    assert fake.sent() == [f"/v2/{NAME}/manifests/{tag}" for tag in ("2.7.1-cu118-py310", "latest")]
+    tags = ("2.7.1-cu118-py310", "latest")
+    assert staging.promote(locked.job, engine.image_id) == tuple(f"{place}/pytorch:{tag}" for tag in tags)
+    assert fake.sent() == [f"/v2/{NAME}/manifests/{tag}" for tag in tags]
+    assert staging.promote(locked.job, engine.image_id)
+    assert len(fake.sent()) == len(tags)

@@ -121,6 +121,7 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
     [
         ("build", "--cud", "11.8"),
         ("build", "--all", "--stage"),
+        ("build", "--all", "--insecure"),
         ("test", "--all", "--promote"),
         ("nonsense",),
         ("render",),
