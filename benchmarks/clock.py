@@ -44,7 +44,7 @@ LIMIT = 3600
 """Seconds that a machine may take."""
 
 YEAR = timedelta(days=365)
-IMAGES = "images (manifests)"
+IMAGES = "images, by their manifests"
 
 TIMED = frozenset({("default", "replaces packages"), ("default", IMAGES)})
 """What is known to have the time in it, by store: docs/layers.md says why."""

@@ -23,7 +23,7 @@ def test_digests_are_compared_by_store_role_cell_and_position() -> None:
     now = report("m1", ("base", "p0", "u0"), ("adds packages", "p1", "u1"), ("adds packages", "p2", "u2"))
     later = report("m2", ("base", "p0", "u0"), ("adds packages", "p1", "u1"), ("adds packages", "p3", "u2"))
     assert compare(map(list_digests, (now, later))) == {
-        ("containerd", "images (manifests)"): (1, 0),
+        ("containerd", "images, by their manifests"): (1, 0),
         ("containerd", "base"): (1, 1),
         ("containerd", "adds packages"): (2, 1),
     }
