@@ -4,7 +4,7 @@
 
 Each build has a machine of its own with nothing in it: a kernel that runs as a process, whose clock is set, so that
 this machine's stays as it is; an engine for each image store; a registry. Needs root on Debian, `make demo` once, 4 GB
-of memory and 5 GB of disk for each machine. Two run at a time.
+of memory and 5 GB of disk for each machine. Two run at a time, for a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
