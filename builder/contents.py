@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from builder.errors import LockError
 from builder.lock import FILE_NAME, read_lock
 from builder.locking import cache_dir
-from builder.registry.client import MANIFEST_LIMIT
-from builder.registry.content import ContentError, clean, parse_descriptors, parse_object
+from builder.registry.attached import read_attached
+from builder.registry.content import ContentError, clean, parse_object
 from builder.render import LABEL, digest_packages
 from builder.site.entries import Package
 
@@ -54,7 +54,8 @@ def read_contents(
     own = root / "images" / name / FILE_NAME
     if _NAME.fullmatch(name) and (found := _find_environment(own, image)):
         return Contents(packages=list_packages(found), origin=f"{own}")
-    return _read_attached(registry, repository, image)
+    attached = read_bill(registry, repository, image)
+    return None if attached is None else Contents(packages=attached, origin="the attached bill of materials")
 
 
 def list_packages(environment: Environment) -> tuple[Package, ...]:
@@ -79,18 +80,13 @@ def _find_environment(path: Path, image: PublishedImage) -> Environment | None:
     return next((it for it in read_lock(path, cache_dir()).environments if digest_packages(it) == told), None)
 
 
-def _read_attached(registry: Registry, repository: str, image: PublishedImage) -> Contents | None:
-    for subject in dict.fromkeys((image.digest, image.manifest)):
-        for referrer in registry.list_referrers(repository, subject):
-            if referrer.artifact_type != CYCLONEDX or referrer.size > MANIFEST_LIMIT:
-                continue
-            manifest = registry.read(repository, referrer.digest)
-            blobs = parse_descriptors(manifest.parse().get("layers"), referrer.digest) if manifest else ()
-            for blob in blobs:
-                where = f"{registry.host}: {repository}: {blob.digest}"
-                packages = parse_bill(registry.read_blob(repository, blob), where)
-                return Contents(packages=packages, origin="the attached bill of materials")
-    return None
+def read_bill(registry: Registry, repository: str, image: PublishedImage) -> tuple[Package, ...] | None:
+    """Return the packages in the attached bill of materials, None where there is none.
+
+    Raises RegistryError, and ContentError.
+    """
+    data = read_attached(registry, repository, image, lambda it: it.artifact_type == CYCLONEDX)
+    return None if data is None else parse_bill(data, f"{registry.host}: {repository}: {image.digest}")
 
 
 def _parse_component(node: Any) -> Package | None:

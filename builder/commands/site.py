@@ -53,10 +53,12 @@ def site(
 
 
 def _read_registry(folder: Path | None, place: str, name: str | None, *, insecure: bool) -> tuple[Entry, ...]:
+    from builder.history import add_history
     from builder.reconcile import reconcile
     from builder.site.published import make_entries
     from builder.sources import find_sources
 
     project, sources = open_project(folder), find_sources(name)
     with redacted(sources), open_registry(place, sources, insecure=insecure) as (registry, path):
-        return make_entries(reconcile(project, project.definitions, registry, path).published)
+        published = reconcile(project, project.definitions, registry, path).published
+        return make_entries(add_history(registry, published))

@@ -45,6 +45,7 @@ def status(
     those of its tag) or unlocked (there is no lock to compare it with). A tag that no cell has is orphaned, an alias,
     immutable or foreign. Exit code 12 when anything is missing, stale, wrong, unlocked or orphaned.
     """
+    from builder.history import add_history
     from builder.reconcile import reconcile
     from builder.sources import find_sources
     from builder.status import describe_status
@@ -57,11 +58,12 @@ def status(
     settings = find_sources(sources)
     with redacted(settings), open_registry(place, settings, insecure=insecure) as (registry, path):
         found = reconcile(project, chosen, registry, path)
+        published = add_history(registry, found.published) if entries else ()
     click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else draw_status(found.status))
     if entries:
         from builder.site.published import dump_entries
 
-        write_output(dump_entries(found.published), entries)
+        write_output(dump_entries(published), entries)
     _require_order(found.status)
 
 

@@ -5,7 +5,6 @@ Source: github.com/opencontainers/distribution-spec, spec.md, version 1.1. What 
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
@@ -44,7 +43,6 @@ BLOB_LIMIT = 256 * 1024 * 1024
 
 _TAGS = 1000  # asked for in a page; a registry may give fewer
 _PAGES = 10_000
-_STAND_IN = re.compile(r"sha(256|512)-[0-9a-f]{64,128}(\.(sig|att|sbom))?")
 
 
 class Registry:
@@ -116,11 +114,7 @@ class Registry:
         return reply.body
 
     def list_tags(self, repository: str) -> tuple[str, ...]:
-        """Return the tags of a repository, sorted; none where there is no such repository.
-
-        Tags that stand in for the referrers API, or hold signatures in the way of cosign, name no images: they are
-        left out.
-        """
+        """Return the tags of a repository, sorted; none where there is no such repository."""
         tags: set[str] = set()
         for reply in self._turn_pages(f"/v2/{repository}/tags/list?n={_TAGS}", repository):
             if reply.status == 404:
@@ -130,7 +124,7 @@ class Registry:
             if not isinstance(page, list) or not all(isinstance(tag, str) and is_tag(tag) for tag in page):
                 raise ContentError(f"{self.host}: {repository}: the list of tags is none")
             tags.update(page)
-        return tuple(sorted(tag for tag in tags if not _STAND_IN.fullmatch(tag)))
+        return tuple(sorted(tags))
 
     def list_referrers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
         """Return what is attached to a manifest: bills of materials, signatures.

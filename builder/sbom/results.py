@@ -5,7 +5,7 @@ Source: github.com/in-toto/attestation, spec/predicates/test-result.md, version 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from builder.errors import ImgbuildError
 from builder.sbom.document import STATEMENT, dump_document, split_digest
@@ -48,3 +48,21 @@ def dump_results(subject: Subject, verdicts: Mapping[str, str], *, checks: str) 
         "predicate": predicate,
     }
     return dump_document(statement)
+
+
+def parse_results(data: Any) -> dict[str, Literal["pass", "fail", "skip"]]:
+    """Return the verdicts of a statement by the name of each check, as `dump_results` was given them.
+
+    Raises ValueError for what is no such statement.
+    """
+    try:
+        predicate = data["predicate"]
+        skipped = [name for it in predicate["configuration"] for name in it.get("annotations", {}).get("skipped", ())]
+        lists: tuple[tuple[Literal["pass", "fail", "skip"], Any], ...] = (
+            ("pass", predicate["passedTests"]),
+            ("fail", predicate["failedTests"]),
+            ("skip", skipped),
+        )
+        return {str(name): word for word, names in lists for name in names}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("no statement on tests") from error

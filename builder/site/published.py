@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +15,29 @@ if TYPE_CHECKING:
 
     from builder.lock import Environment
     from builder.registry.image import PublishedImage
+    from builder.site.entries import CheckResult, Package, Previous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """An image in a registry, under its whole ref, and the locked environment of its cell as that is now, if any."""
+    """An image in a registry, under its whole ref, and the locked environment of its cell as that is now, if any.
+
+    `packages`, `verdicts` and `previous` are what else the registry tells of it.
+    """
 
     ref: str
     image: PublishedImage
     environment: Environment | None
+    packages: tuple[Package, ...] = ()
+    verdicts: tuple[CheckResult, ...] = ()
+    previous: Previous | None = None
 
 
 def dump_entries(images: Iterable[Published]) -> str:
     """Return the file that `imgbuild site --from` reads, in the order given.
 
-    Packages are told where the lock is the one that the image was made from. How large the image is unpacked, which
-    checks it passed and what its tag meant before, a registry does not tell.
+    Packages are those of the lock where it is the one that the image was made from, else of what is attached. How
+    large the image is unpacked, a registry does not tell.
     """
     document = {"version": VERSION, "entries": [_make_node(it) for it in images]}
     return json.dumps(document, indent=1) + "\n"
@@ -58,15 +65,16 @@ def _make_node(published: Published) -> dict[str, Any]:
         "unpacked": None,
         "created": _find_time(image.labels.get(f"{OCI}.created"), image.created),
         "revision": image.labels.get(f"{OCI}.revision"),
-        "packages": _list_packages(published.environment, told.get("packages")),
-        "verdicts": [],
-        "previous": None,
+        "packages": _list_packages(published, told.get("packages")),
+        "verdicts": [asdict(verdict) for verdict in published.verdicts],
+        "previous": asdict(published.previous) if published.previous else None,
     }
 
 
-def _list_packages(environment: Environment | None, told: str | None) -> list[dict[str, str]]:
+def _list_packages(published: Published, told: str | None) -> list[dict[str, str]]:
+    environment = published.environment
     if environment is None or digest_packages(environment) != told:
-        return []
+        return [asdict(package) for package in published.packages]
     kinds = (("conda", environment.conda), ("pip", environment.pip))
     return [{"name": it.name, "version": it.version, "kind": kind} for kind, found in kinds for it in found]
 

@@ -106,12 +106,6 @@ def test_tags_of_all_pages_are_listed(fake: FakeRegistry, connect: Callable[...,
     assert len(fake.asked) == 4
 
 
-def test_what_stands_in_for_the_referrers_api_is_no_tag(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
-    digest = "sha256-" + "0a" * 32
-    fake.add_image(NAME, "1", "sha256-short", digest, f"{digest}.sig")
-    assert connect().list_tags(NAME) == ("1", "sha256-short")
-
-
 def test_next_page_on_another_host_is_refused(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
     fake.add_image(NAME, "1")
     fake.headers = {"Link": '<http://elsewhere.example/v2/>; rel="next"'}

@@ -1,0 +1,103 @@
+"""What a registry tells of published images besides the images: what is attached, and what their tags meant before.
+
+An older image is found by its tag that lasts. Labels tell when each was made: the newest that is older than the image
+itself is what the tag meant before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from builder.attach import DOCUMENT
+from builder.contents import read_bill
+from builder.definition_aliases import LASTING_TAG
+from builder.registry.attached import read_attached
+from builder.registry.content import ContentError, clean, parse_object
+from builder.registry.image import read_image
+from builder.registry.parallel import read_all
+from builder.render import OCI
+from builder.sbom.results import parse_results
+from builder.site.entries import CheckResult, Previous
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from builder.registry.client import Registry
+    from builder.registry.image import PublishedImage
+    from builder.site.entries import Package
+    from builder.site.published import Published
+
+
+def add_history(registry: Registry, published: Sequence[Published]) -> tuple[Published, ...]:
+    """Return published images with their attached packages and verdicts, and with what their tags meant before.
+
+    What is missing, or cannot be read, is left out. Raises RegistryError, and Cancelled.
+    """
+    repositories = {repository for repository, _ in map(partial(_split, registry), published)}
+    tags = read_all(registry, {name: partial(registry.list_tags, name) for name in repositories})
+    lasting = {it.ref: _list_lasting(registry, it, tags) for it in published}
+    images = read_all(registry, {key: partial(_read, registry, *key) for keys in lasting.values() for key in keys})
+    stories = {it.ref: partial(_tell, registry, it, [images[key] for key in lasting[it.ref]]) for it in published}
+    return tuple(read_all(registry, stories)[it.ref] for it in published)
+
+
+def choose_previous(image: PublishedImage, others: Iterable[PublishedImage]) -> PublishedImage | None:
+    """Return the newest of other images that is older than an image, None where none is known to be."""
+    made = _find_time(image)
+    older = [(time, it.digest, it) for it in others if made and (time := _find_time(it)) and time < made]
+    return max(older, key=lambda it: it[:2])[2] if older else None
+
+
+def _tell(registry: Registry, it: Published, others: Iterable[PublishedImage | None]) -> Published:
+    repository, _ = _split(registry, it)
+    before = choose_previous(it.image, filter(None, others))
+    return replace(
+        it,
+        packages=_try_bill(registry, repository, it.image),
+        verdicts=_read_verdicts(registry, repository, it.image),
+        previous=Previous(digest=before.digest, packages=_try_bill(registry, repository, before)) if before else None,
+    )
+
+
+def _split(registry: Registry, it: Published) -> tuple[str, str]:
+    repository, _, tag = it.ref.removeprefix(f"{registry.host}/").rpartition(":")
+    return repository, tag
+
+
+def _list_lasting(registry: Registry, it: Published, tags: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+    repository, own = _split(registry, it)
+    return [(repository, tag) for tag in tags[repository] if tag.startswith(f"{own}-") and LASTING_TAG.fullmatch(tag)]
+
+
+def _read(registry: Registry, repository: str, tag: str) -> PublishedImage | None:
+    try:
+        return read_image(registry, repository, tag)
+    except ContentError:
+        return None
+
+
+def _try_bill(registry: Registry, repository: str, image: PublishedImage) -> tuple[Package, ...]:
+    try:
+        return read_bill(registry, repository, image) or ()
+    except ContentError:
+        return ()
+
+
+def _read_verdicts(registry: Registry, repository: str, image: PublishedImage) -> tuple[CheckResult, ...]:
+    try:
+        data = read_attached(registry, repository, image, lambda it: dict(it.annotations).get(DOCUMENT) == "checks")
+        verdicts = parse_results(parse_object(data, repository)) if data else {}
+    except (ContentError, ValueError):
+        return ()
+    return tuple(CheckResult(check=clean(name), verdict=word, detail="") for name, word in verdicts.items())
+
+
+def _find_time(image: PublishedImage) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(image.labels.get(f"{OCI}.created", ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None

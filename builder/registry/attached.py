@@ -1,0 +1,32 @@
+"""Read what is attached to a published image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder.registry.client import MANIFEST_LIMIT
+from builder.registry.content import parse_descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.registry.client import Registry
+    from builder.registry.content import Descriptor
+    from builder.registry.image import PublishedImage
+
+
+def read_attached(
+    registry: Registry, repository: str, image: PublishedImage, fits: Callable[[Descriptor], bool]
+) -> bytes | None:
+    """Return the payload of the first attached artifact that fits, None when there is none.
+
+    It may be attached to the image, or to an index that has it. Raises RegistryError, and ContentError.
+    """
+    for subject in dict.fromkeys((image.digest, image.manifest)):
+        for referrer in registry.list_referrers(repository, subject):
+            if referrer.size > MANIFEST_LIMIT or not fits(referrer):
+                continue
+            manifest = registry.read(repository, referrer.digest)
+            for blob in parse_descriptors(manifest.parse().get("layers"), referrer.digest) if manifest else ():
+                return registry.read_blob(repository, blob)
+    return None

@@ -1,0 +1,112 @@
+"""What a registry tells besides the images: packages and verdicts that are attached, and what a tag meant before."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder.attach import DOCUMENT, TYPES
+from builder.history import add_history
+from builder.registry import transport
+from builder.registry.image import read_image
+from builder.registry.place import Place
+from builder.registry.writing import Artifact, Writer
+from builder.render import LABEL, OCI
+from builder.site.entries import CheckResult, Package, Previous
+from builder.site.published import Published, make_entries
+from tests.registry import FakeRegistry, run_fake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "team/demo"
+TAG = "cpu-py311"
+LABELS = {f"{LABEL}.image": "demo", f"{LABEL}.python": "3.11", f"{LABEL}.cuda": "cpu"}
+RESULTS = {
+    "predicate": {
+        "passedTests": ["imports"],
+        "failedTests": [],
+        "configuration": [{"name": "checks", "annotations": {"skipped": ["matmul"]}}],
+    }
+}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with run_fake() as made:
+        yield made
+
+
+@pytest.fixture
+def writer(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+    monkeypatch.setattr(transport, "_PAUSES", (0.01,) * 7)
+    with Writer(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: None) as made:
+        yield made
+
+
+def add(fake: FakeRegistry, day: int, *tags: str) -> str:
+    created = {f"{OCI}.created": f"2026-01-{day:02}T00:00:00Z"} if day else {}
+    told = fake.add_image(NAME, *tags, labels=LABELS | created, layers={f"made on {day} as {tags}": 100})
+    return str(told["digest"])
+
+
+def attach(writer: Writer, digest: str, **documents: Any) -> None:
+    image = writer.find(NAME, digest)
+    assert image is not None
+    for kind, data in documents.items():
+        form = TYPES[kind]  # type: ignore[index]
+        payload = data if isinstance(data, bytes) else json.dumps(data).encode()
+        artifact = Artifact(artifact_type=form, media_type=form, data=payload, annotations=((DOCUMENT, kind),))
+        writer.attach(NAME, image, artifact)
+
+
+def make_bill(version: str) -> dict[str, Any]:
+    return {"components": [{"name": "six", "version": version, "purl": f"pkg:pypi/six@{version}"}]}
+
+
+def tell(writer: Writer) -> Published:
+    image = read_image(writer, NAME, TAG)
+    assert image is not None
+    published = Published(ref=f"{writer.host}/{NAME}:{TAG}", image=image, environment=None)
+    (told,) = add_history(writer, [published])
+    return told
+
+
+def test_what_is_attached_and_what_the_tag_meant_before_is_in_the_catalogue(
+    fake: FakeRegistry, writer: Writer
+) -> None:
+    add(fake, 1, f"{TAG}-{'1' * 12}")
+    before = add(fake, 2, f"{TAG}-{'2' * 12}")
+    now = add(fake, 3, TAG, f"{TAG}-{'3' * 12}")
+    add(fake, 4, f"{TAG}-{'4' * 12}")  # staged: no tag that moves has named it yet
+    add(fake, 2, f"cpu-py312-{'5' * 12}", "cpu-py311-own")
+    attach(writer, before, cyclonedx=make_bill("1.16"))
+    attach(writer, now, cyclonedx=make_bill("1.17"), provenance={}, checks=RESULTS)
+    (entry,) = make_entries([tell(writer)])
+    assert entry.digest == now
+    assert entry.packages == (Package(name="six", version="1.17", kind="pip"),)
+    old = (Package(name="six", version="1.16", kind="pip"),)
+    assert entry.previous == Previous(digest=before, packages=old)
+    assert entry.verdicts == (
+        CheckResult(check="imports", verdict="pass", detail=""),
+        CheckResult(check="matmul", verdict="skip", detail=""),
+    )
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[]", b'{"predicate": {}}', b'{"components": 1, "predicate": 1}'])
+def test_what_cannot_be_read_is_left_out(fake: FakeRegistry, writer: Writer, damaged: bytes) -> None:
+    digest = add(fake, 1, TAG)
+    attach(writer, digest, cyclonedx=damaged, checks=damaged)
+    told = tell(writer)
+    assert (told.packages, told.verdicts, told.previous) == ((), (), None)
+
+
+@pytest.mark.parametrize(("now", "before"), [(1, 1), (0, 1), (1, 0)])
+def test_image_that_is_not_known_to_be_older_is_no_previous_one(
+    fake: FakeRegistry, writer: Writer, now: int, before: int
+) -> None:
+    add(fake, now, TAG)
+    add(fake, before, f"{TAG}-{'1' * 12}")
+    assert tell(writer).previous is None
