@@ -78,7 +78,8 @@ class Registry:
         reply = self._ask_manifest("HEAD", repository, target)
         if reply is None:
             return None
-        digest, size = reply.headers.get("Docker-Content-Digest", ""), reply.headers.get("Content-Length", "")
+        told = reply.headers.get("Docker-Content-Digest", "")
+        digest, size = target if is_digest(target) else told, reply.headers.get("Content-Length", "")
         if is_digest(digest) and size.isdecimal():
             return Descriptor(media_type=_media_type(reply), digest=digest, size=int(size))
         # The header is no duty; what the tag has then has to be read.

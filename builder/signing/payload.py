@@ -44,7 +44,7 @@ def parse_claim(data: bytes) -> Claim | None:
     """Return what some bytes claim, None where they are no such payload. Whoever wrote them may have signed them."""
     try:
         document = json.loads(data)
-        critical = document["critical"]
+        critical, kind = document["critical"], document["critical"]["type"]
         listed = (document.get("optional") or {}).get(DOCUMENTS) or []
         claim = Claim(
             repository=str(critical["identity"]["docker-reference"]),
@@ -54,5 +54,5 @@ def parse_claim(data: bytes) -> Claim | None:
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
     digests = (claim.image, *claim.documents)
-    is_one = critical["type"] == _TYPE and all(isinstance(it, str) and is_digest(it) for it in digests)
+    is_one = kind == _TYPE and all(isinstance(it, str) and is_digest(it) for it in digests)
     return claim if is_one and isinstance(listed, list) else None

@@ -66,13 +66,16 @@ def read_claims(
 ) -> tuple[Claim, ...]:
     """Return what the owner of a key has signed of an image, out of the manifests that the targets name.
 
-    What is no signature, another's, or of another image, is passed over. Raises RegistryError when the registry
-    cannot be asked.
+    What is no signature, another's, of another image, or not whole, is passed over: whoever may push there could
+    keep the owner's from being read. Raises RegistryError when the registry cannot be asked.
     """
     found = {}
     for target in targets:
         for blob, signature in _list_signatures(registry, repository, target):
-            data = registry.read_blob(repository, blob)
+            try:
+                data = registry.read_blob(repository, blob)
+            except ContentError:
+                continue
             claim = parse_claim(data)
             if claim and claim.image == image and key.has_signed(data, signature):
                 found[blob.digest] = claim
@@ -80,11 +83,9 @@ def read_claims(
 
 
 def _list_signatures(registry: Registry, repository: str, target: str) -> Iterator[tuple[Descriptor, bytes]]:
-    manifest = registry.read(repository, target)
-    if manifest is None:
-        return
     try:
-        blobs = parse_descriptors(manifest.parse().get("layers"), target)
+        manifest = registry.read(repository, target)
+        blobs = parse_descriptors(manifest.parse().get("layers"), target) if manifest else ()
     except ContentError:
         return
     for blob in blobs:

@@ -64,15 +64,18 @@ def _verify_documents(registry: Registry, ref: Ref, image: str, signed: frozense
         elif not vouched:
             yield Finding(name=kind, fault=f"the key has not signed {', '.join(loose)}")
         else:
-            faults = (_read_document(registry, ref.repository, image, digest) for digest in vouched)
+            faults = (_read_document(registry, ref.repository, image, kind, digest) for digest in vouched)
             note = (
                 f"believe {', '.join(vouched)}, not {', '.join(loose)}, which the key has not signed" if loose else ""
             )
             yield Finding(name=kind, fault="; ".join(filter(None, faults)), note=note)
 
 
-def _read_document(registry: Registry, repository: str, image: str, digest: str) -> str:
-    """Return what is wrong with an attached document: nothing when all of it is there, and attached to the image."""
+def _read_document(registry: Registry, repository: str, image: str, kind: str, digest: str) -> str:
+    """Return what is wrong with an attached document: nothing when all of it is there, and attached to the image.
+
+    Which document it is its own manifest says, which is signed; the list of what is attached is the registry's word.
+    """
     try:
         manifest = registry.read(repository, digest)
         if manifest is None:
@@ -80,6 +83,9 @@ def _read_document(registry: Registry, repository: str, image: str, digest: str)
         document = manifest.parse()
         if read_subject(document, digest) != image:
             return f"{digest} is attached to another image"
+        told = document.get("annotations")
+        if not isinstance(told, dict) or told.get(DOCUMENT) != kind:
+            return f"{digest} is listed as it and is another document"
         for blob in parse_descriptors(document.get("layers"), digest):
             registry.read_blob(repository, blob)
     except ContentError as error:

@@ -21,14 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.attach import TYPES, attach_documents
+from builder.attach import DOCUMENT, TYPES, attach_documents
 from builder.cli import cli
 from builder.errors import ImgbuildError
 from builder.registry.place import Place, Ref
 from builder.registry.writing import Writer
 from builder.signing.keys import PASSWORD, read_public_key, read_signing_key
 from builder.signing.payload import Claim, dump_claim, parse_claim
-from builder.signing.signatures import SIGNATURE, attach_signature, name_tag, read_claims
+from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims
 from builder.signing.verify import verify_image
 from tests.registry import FakeRegistry, run_fake
 from tests.unit.test_attach import NAME, Asked, Engine, add_image, locked, make_facts, make_publisher, run, writer
@@ -188,6 +188,13 @@ def test_any_other_json_claims_nothing(node: Any) -> None:
     assert parse_claim(json.dumps(node).encode()) is None
 
 
+@pytest.mark.parametrize("member", ["identity", "image", "type"])
+def test_payload_that_lacks_a_member_claims_nothing(member: str) -> None:
+    told = json.loads(dump_claim(CLAIM))
+    del told["critical"][member]
+    assert parse_claim(json.dumps(told).encode()) is None
+
+
 @pytest.mark.parametrize("documents", ["sha256:" + "b" * 64, [1], ["x"], {DIGEST: 1}, [[DIGEST]]])
 def test_documents_that_are_no_digests_claim_nothing(documents: Any) -> None:
     told = json.loads(dump_claim(CLAIM)) | {"optional": {"dev.imgbuild.documents": documents}}
@@ -235,6 +242,24 @@ def test_signature_of_another_image_says_nothing(fake: FakeRegistry, writer: Wri
     sign(writer, other, key)
     writer.copy_tag(NAME, fake.tags[NAME][name_tag(other.digest)], name_tag(image.digest))
     assert read_claims(writer, NAME, [name_tag(image.digest)], image.digest, key.public) == ()
+
+
+@pytest.mark.parametrize("gone", ["payload", "manifest"])
+def test_signature_of_another_that_is_not_whole_hides_no_other(
+    fake: FakeRegistry, writer: Writer, tmp_path: Path, gone: str
+) -> None:
+    image = add_image(fake, "1")
+    key, other = make_key(tmp_path / "a"), make_key(tmp_path / "b")
+    sign(writer, image, other, documents=frozenset({BILL}))
+    sign(writer, image, key)
+    first = writer.list_referrers(NAME, image.digest)[0].digest
+    if gone == "payload":
+        (layer,) = json.loads(fake.manifests[NAME, first][1])["layers"]
+        del fake.blobs[layer["digest"]]
+    else:
+        fake.manifests[NAME, first] = (fake.manifests[NAME, first][0], b"[]")
+    targets = list_targets(writer, NAME, image.digest)
+    assert len(read_claims(writer, NAME, targets, image.digest, key.public)) == 1
 
 
 @pytest.mark.parametrize("damage", ["signature", "payload", "type", "layers", "annotation"])
@@ -367,6 +392,37 @@ def test_document_that_is_gone_or_damaged_is_told(
     assert "it answers 404" in list_faults(verify(fake, key))[kind]
     listed.remove(entry)
     assert list_faults(verify(fake, key)) == {kind: "it is not attached"}
+
+
+def test_document_that_is_listed_as_another_is_told(
+    fake: FakeRegistry,
+    writer: Writer,
+    locked: LockedCell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = make_key(tmp_path)
+    listed = fake.referrers[publish(fake, writer, locked, monkeypatch, key).image_id]
+    (gone,) = (it for it in listed if it.get("annotations", {}).get(DOCUMENT) == "checks")
+    (bill,) = (it for it in listed if it.get("annotations", {}).get(DOCUMENT) == "spdx")
+    listed[listed.index(gone)] = bill | {"annotations": {DOCUMENT: "checks"}}
+    assert list_faults(verify(fake, key)) == {"checks": f"{bill['digest']} is listed as it and is another document"}
+
+
+def test_digest_that_was_asked_for_is_the_one_that_is_verified(
+    fake: FakeRegistry,
+    writer: Writer,
+    locked: LockedCell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = make_key(tmp_path)
+    signed = publish(fake, writer, locked, monkeypatch, key).image_id
+    other = add_image(fake, "other", other=1)
+    # A registry that answers with the signed image, whatever digest it is asked for.
+    fake.tags[NAME][other.digest] = signed
+    assert not verify(fake, key, other.digest).passed
+    assert verify(fake, key, signed).passed
 
 
 def test_command_prints_the_digest_that_was_verified(
