@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
     from builder.progress import Progress
     from builder.project import Project
+    from builder.registry.client import Registry
+    from builder.registry.place import Place
     from builder.registry.writing import Writer
     from builder.sources import Sources
 
@@ -60,15 +62,38 @@ def add_registry(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def open_registry(text: str, sources: Sources, *, insecure: bool) -> Iterator[tuple[Writer, str]]:
-    """Yield the registry of `registry.example/team` and the path in it, which may be empty. Raises RegistryError."""
+def open_registry(text: str, sources: Sources, *, insecure: bool) -> Iterator[tuple[Registry, str]]:
+    """Yield the registry of `registry.example/team`, to read, and the path in it, which may be empty.
+
+    Raises RegistryError.
+    """
     from builder.logins import read_logins
-    from builder.registry.place import find_place, split_registry
+    from builder.registry.client import Registry
+
+    place, path = _locate(text, sources, insecure=insecure)
+    with Registry(place, read_logins()) as registry:
+        yield registry, path
+
+
+@contextmanager
+def open_writer(text: str, sources: Sources, *, insecure: bool) -> Iterator[Writer]:
+    """Yield the registry of `registry.example/team`, to write: only one who may push there is let in.
+
+    Raises RegistryError.
+    """
+    from builder.logins import read_logins
     from builder.registry.writing import Writer
 
+    place, _ = _locate(text, sources, insecure=insecure)
+    with Writer(place, read_logins()) as writer:
+        yield writer
+
+
+def _locate(text: str, sources: Sources, *, insecure: bool) -> tuple[Place, str]:
+    from builder.registry.place import find_place, split_registry
+
     host, path = split_registry(text)
-    with Writer(find_place(host, sources, insecure=insecure), read_logins()) as registry:
-        yield registry, path
+    return find_place(host, sources, insecure=insecure), path
 
 
 def open_project(folder: Path | None) -> Project:

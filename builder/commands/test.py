@@ -14,7 +14,7 @@ from builder.commands.options import (
     add_selection,
     choose_cells,
     open_project,
-    open_registry,
+    open_writer,
     redacted,
 )
 from builder.errors import Cancelled, CheckError
@@ -117,8 +117,8 @@ def _open_staging(
         yield None
         return
     contexts = {it.id: render_cell(project, it) for it in lay_out(project, cells, require_plan(project, cells))}
-    with open_registry(place, sources, insecure=insecure) as (registry, _):
-        yield Staging(registry=registry, place=place, contexts=contexts)
+    with open_writer(place, sources, insecure=insecure) as writer:
+        yield Staging(registry=writer, place=place, contexts=contexts)
 
 
 def _draw(proofs: Sequence[Proof]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -189,6 +190,17 @@ def test_registry_that_lets_nobody_in_is_10_and_an_unknown_image_4(
     assert code == 10
     assert f"docker login {fake.address}" in err
     assert ask("nothing")[0] == 4
+
+
+def test_who_reads_asks_for_no_right_to_push(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.publish(fake)
+    fake.auth = "bearer"
+    monkeypatch.setattr("builder.logins.read_logins", lambda: lambda _: ("reader", "s3cret"))
+    assert ask()[0] == 0
+    scopes = {parse_qs(urlsplit(path).query).get("scope", [""])[0] for path in fake.paths if path.startswith("/token")}
+    assert scopes == {"", "repository:team/demo:pull"}
 
 
 def test_status_asks_for_what_each_cell_has_once(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
