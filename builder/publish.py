@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from builder.attach import Facts, attach_documents
@@ -62,14 +62,15 @@ class Publisher:
 
         The tags that move do so last, when everything that belongs to the image is in the registry; where images are
         staged they do not, and the ref of the tag that lasts is returned. `find_verdicts` returns what the checks
-        found in it; `report` is told what is going on. Raises RegistryError, of which PushError is one, when the
-        registry does not take something, EngineError when the engine is lost, Cancelled, and what `find_verdicts`
-        raises.
+        found in it, and is asked before any tag of the registry names it; `report` is told what is going on. Raises
+        RegistryError, of which PushError is one, when the registry does not take something, EngineError when the
+        engine is lost, Cancelled, and what `find_verdicts` raises.
         """
         job = locked.job
         repository = "/".join(filter(None, (self.path, job.cell.image)))
+        find_verdicts = cache(find_verdicts)
         report("pushing the image")
-        tag, image = self._push_lasting(image_id, locked, context, repository)
+        tag, image = self._push_lasting(image_id, locked, context, repository, require_verdicts=find_verdicts)
         report("attaching its documents")
         subject = self._describe(locked, self._name(repository, tag), image.digest)
         take = partial(take_inventory, image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
@@ -95,9 +96,15 @@ class Publisher:
         self.writer.cancel()
 
     def _push_lasting(
-        self, image_id: str, locked: LockedCell, context: Context, repository: str
+        self,
+        image_id: str,
+        locked: LockedCell,
+        context: Context,
+        repository: str,
+        *,
+        require_verdicts: Callable[[], object],
     ) -> tuple[str, Descriptor]:
-        """Let a tag that lasts name an image, and return it with the image's manifest.
+        """Let a tag that lasts name an image that passed its checks, and return it with the image's manifest.
 
         That is the tag of what the image was made from; where that names another image, which was made from the same
         and has other bytes, the tag of the image itself.
@@ -105,6 +112,7 @@ class Publisher:
         for tag in (tag_lasting(locked.job, context), tag_image(locked.job, image_id)):
             found = self.writer.read(repository, tag)
             if found is None:
+                require_verdicts()
                 for _ in self.engine.push(image_id, self._name(repository, tag)):
                     pass
                 found = self.writer.read(repository, tag)

@@ -17,7 +17,7 @@ from builder.checks import Verdict
 from builder.checks.suites import digest_checks
 from builder.contents import parse_bill
 from builder.context import Context, ContextFile
-from builder.errors import Cancelled, RegistryError
+from builder.errors import Cancelled, CheckError, RegistryError
 from builder.project import load_project
 from builder.publish import Publisher
 from builder.registry import transport
@@ -256,6 +256,23 @@ def test_no_tag_moves_while_documents_are_missing(
     fake.faults = []
     run(publisher, engine, locked)
     assert {fake.tags[NAME][tag] for tag in ("2.7.1-cu118-py310", "latest")} == {engine.image_id}
+
+
+def test_image_that_fails_its_checks_when_it_is_to_be_published_is_not_pushed(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that the engine has under the cell's ref from elsewhere, where nobody knows what its checks found."""
+    engine = Engine(fake, one=1)
+
+    def fail() -> tuple[Verdict, ...]:
+        raise CheckError("no-secrets")
+
+    with pytest.raises(CheckError):
+        make_publisher(engine, writer, monkeypatch).publish(
+            engine.image_id, locked, CONTEXT, find_verdicts=fail, report=lambda _: None
+        )
+    assert engine.pushed == []
+    assert fake.tags == {}
 
 
 def test_lasting_tag_stays_and_another_image_from_the_same_has_its_own(
