@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from builder.project import Project
+    from builder.registry.client import Registry
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
     from builder.sbom.inventory import Inventory
@@ -70,7 +71,7 @@ def attach_documents(
         # Once more where another who attached at the same time has overwritten the list.
         for _ in range(_ROUNDS):
             there = _list_documents(
-                writer, repository, image, None if trusted is None else {*trusted, *known.values()}
+                writer, repository, image.digest, None if trusted is None else {*trusted, *known.values()}
             )
             missing = [kind for kind in TYPES if kind not in there]
             known |= there
@@ -83,6 +84,14 @@ def attach_documents(
         message = f"{facts.subject.ref}: its documents cannot be attached: {error.message}"
         raise RegistryError(message, hint=error.hint) from error
     return known
+
+
+def require_documents(registry: Registry, repository: str, digest: str) -> None:
+    """Raise RegistryError unless all documents are attached to the manifest of a digest."""
+    there = _list_documents(registry, repository, digest, None)
+    if missing := [kind for kind in TYPES if kind not in there]:
+        message = f"{registry.host}/{repository}@{digest} lacks documents: {', '.join(missing)}"
+        raise RegistryError(message, hint="`imgbuild build --push` attaches what is missing: run it again.")
 
 
 def make_artifact(kind: Kind, facts: Facts) -> Artifact:
@@ -105,10 +114,10 @@ def digest_sources(project: Project, image: str) -> dict[str, str]:
 
 
 def _list_documents(
-    writer: Writer, repository: str, image: Descriptor, trusted: Collection[str] | None
+    registry: Registry, repository: str, digest: str, trusted: Collection[str] | None
 ) -> dict[Kind, str]:
     found: dict[Kind, str] = {}
-    for it in writer.list_referrers(repository, image.digest):
+    for it in registry.list_referrers(repository, digest):
         if trusted is None or it.digest in trusted:
             told = dict(it.annotations).get(DOCUMENT)
             found |= {kind: it.digest for kind in TYPES if kind == told}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder.attach import require_documents
 from builder.errors import CheckError
 from builder.tags import list_moving_tags, tag_lasting
 
@@ -40,8 +41,10 @@ class Staging:
     def promote(self, job: Job, digest: str) -> tuple[str, ...]:
         """Let the moving tags of a cell name an image, and return their refs. No blob is uploaded.
 
-        Raises RegistryError; then none, or the first of them, have moved.
+        Raises RegistryError, also for an image whose documents are not all attached, as where its publishing was
+        stopped; then none, or the first of them, have moved.
         """
+        require_documents(self.registry, self._repository(job), digest)
         tags = list_moving_tags(job)
         for tag in tags:
             self.registry.copy_tag(self._repository(job), digest, tag)

@@ -345,3 +345,20 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
     assert fake.sent() == [f"/v2/{NAME}/manifests/{tag}" for tag in tags]
     assert staging.promote(locked.job, engine.image_id)
     assert len(fake.sent()) == len(tags)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_image_whose_publishing_was_stopped_gets_no_tag(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    engine = Engine(fake, one=1)
+    run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+    listed = fake.referrers[engine.image_id]
+    listed.remove(next(it for it in listed if it["annotations"][DOCUMENT] == kind))
+    staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
+    with pytest.raises(RegistryError, match=f"lacks documents: {kind}\n") as caught:
+        staging.promote(locked.job, staging.find(locked.job))
+    assert caught.value.hint
+    assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]
+    run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+    assert staging.promote(locked.job, engine.image_id)
