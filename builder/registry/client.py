@@ -170,7 +170,7 @@ class Registry:
             )
             yield reply
             following = reply.following and urljoin(self._transport.place.url + path, reply.following)
-            if following and not following.startswith(f"{self._transport.place.url}/"):
+            if following and not self._transport.place.has(following):
                 raise ContentError(f"{self.host}: {repository}: the next page is on another host")
 
     def _require_found(self, reply: Reply, what: str) -> None:

@@ -54,6 +54,17 @@ class Place:
     ca: Path | None = None
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
+    def has(self, address: str) -> bool:
+        """Return whether an address is of this registry, whichever way it writes host and port.
+
+        Registries send addresses with the host of the request, which is in small letters and without the port that
+        the scheme has anyway.
+        """
+        try:
+            return _origin(address) == _origin(self.url)
+        except ValueError:
+            return False
+
 
 def split_registry(text: str) -> tuple[str, str]:
     """Return host and path of `registry.example/team`; the path may be empty. Raises RegistryError."""
@@ -95,6 +106,14 @@ def find_place(host: str, sources: Sources, *, insecure: bool = False) -> Place:
         ca=own if has_own else sources.ca_bundle,
         proxies=() if bypass else tuple(proxies.items()),
     )
+
+
+def _origin(address: str) -> tuple[str, str, int | None]:
+    """Return scheme, host with any login, and port of an address. Raises ValueError when it has none."""
+    parts = urlsplit(address)
+    login, _, _ = parts.netloc.rpartition("@")
+    port = {"http": 80, "https": 443}.get(parts.scheme) if parts.port is None else parts.port
+    return parts.scheme, f"{login}@{parts.hostname}", port
 
 
 def _show(text: str) -> str:

@@ -143,9 +143,9 @@ class Writer(Registry):
         begun = self._write("POST", repository, "blobs/uploads/")
         if begun.status != 202:
             raise self._refused(f"{repository}: the blob {digest}", begun)
-        url = self._transport.place.url
-        place = urljoin(f"{url}/v2/{repository}/blobs/uploads/", begun.headers.get("Location", ""))
-        if not place.startswith(f"{url}/"):
+        registry = self._transport.place
+        place = urljoin(f"{registry.url}/v2/{repository}/blobs/uploads/", begun.headers.get("Location", ""))
+        if not registry.has(place):
             raise ContentError(f"{self.host}: {repository}: it wants uploads sent to another host")
         place += f"{'&' if urlsplit(place).query else '?'}digest={digest}"
         return self._write("PUT", repository, place, data=data)

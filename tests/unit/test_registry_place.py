@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from builder.errors import RegistryError
 from builder.logins import read_logins
 from builder.registry import place
-from builder.registry.place import Ref, find_place, parse_ref, split_registry
+from builder.registry.place import Place, Ref, find_place, parse_ref, split_registry
 from builder.sources import Sources
 
 DIGEST = "sha256:" + "0a" * 32
@@ -89,6 +89,16 @@ def test_others_are_spoken_to_with_tls_unless_they_are_insecure(engine_files: Pa
 def test_engine_configuration_that_is_none_calls_nobody_insecure(engine_files: Path, text: str) -> None:
     (engine_files / "daemon.json").write_text(text)
     assert find_place("r.example", Sources(name="host")).url == "https://r.example"
+
+
+@pytest.mark.parametrize("url", ["https://r.example", "https://r.example:443", "https://R.example"])
+def test_address_of_a_registry_is_known_however_it_is_written(url: str) -> None:
+    found = Place(host="r.example", url=url)
+    assert all(found.has(f"{it}/v2/") for it in ("https://r.example", "https://r.example:443", "HTTPS://R.EXAMPLE"))
+    others = "http://r.example", "https://r.example:444", "https://r.example.evil", "https://me:pw@r.example", "/v2"
+    assert not any(
+        found.has(f"{it}/v2/") for it in (*others, "https://r.example:x", "https://[", "https://r.example@e")
+    )
 
 
 def test_proxy_of_the_sources_is_used_unless_it_is_not_meant() -> None:

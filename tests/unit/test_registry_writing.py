@@ -64,6 +64,13 @@ def test_blob_is_sent_once(fake: FakeRegistry, connect: Callable[..., Writer], r
     assert [method for method, *_ in fake.asked] == ["HEAD"]
 
 
+def test_upload_goes_where_the_registry_says_however_it_writes_its_host(fake: FakeRegistry) -> None:
+    fake.relative, fake.address = False, fake.address.replace("127.0.0.1", "localhost")
+    with Writer(Place(host=fake.address, url=f"http://{fake.address.upper()}"), lambda _: None) as writer:
+        writer.put_blob(NAME, b"some bytes")
+    assert digest_of(b"some bytes") in fake.blobs
+
+
 @pytest.mark.parametrize("place", ["http://elsewhere.example/upload", "//elsewhere.example/upload", "file:///upload"])
 def test_upload_to_another_host_is_refused(fake: FakeRegistry, connect: Callable[..., Writer], place: str) -> None:
     fake.faults, fake.failing, fake.headers = [202], "POST", {"Location": place}
