@@ -64,7 +64,8 @@ class Runner:
 
     def evaluate(self, text: str) -> str:
         """Return a text with the values of its expressions; KeyError for one that the test does not know."""
-        return EXPRESSION.sub(lambda found: self.values[found[1]], text)
+        values = {"runner.temp": str(self.scratch), **self.values}
+        return EXPRESSION.sub(lambda found: values[found[1]], text)
 
 
 def with_programs(folder: Path) -> str:

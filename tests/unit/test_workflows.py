@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.workflow import EXPRESSION, GITHUB, Runner, read_jobs
+from tests.workflow import EXPRESSION, GITHUB, Runner, read_jobs, with_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,10 +59,25 @@ def test_only_jobs_that_publish_or_promote_may_write_and_pull_requests_do_not_re
     writing = {name for name, job in IMAGES.items() if "write" in job["permissions"].values()}
     assert writing == {"publish", "gpu"}
     assert all(IMAGES[name]["permissions"] == {"contents": "read", "packages": "write"} for name in writing)
-    assert IMAGES["publish"]["if"] == "github.event_name != 'pull_request'"
+    assert IMAGES["publish"]["if"] == "github.ref == 'refs/heads/main'", "nor does a branch, by hand"
+    assert IMAGES["build"]["if"] == "github.ref != 'refs/heads/main'"
     assert [name for name, job in IMAGES.items() if "secrets." in str(job)] == ["publish", "gpu"]
     assert "publish" in IMAGES["gpu"]["needs"]
     assert not [name for name in ("plan", "build") if "--push" in str(IMAGES[name])]
+
+
+def test_login_does_not_stay_on_a_machine_that_stays(tmp_path: Path) -> None:
+    """Where one's own machine has the GPU; RUNNER_TEMP is emptied after each job (docs.github.com, "Variables")."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("docker", "imgbuild"):
+        (programs / name).write_text('#!/bin/sh\ncat > /dev/null\necho "$DOCKER_CONFIG" >> "$HOME/asked"\n')
+        (programs / name).chmod(0o755)
+    values = dict.fromkeys(EXPRESSION.findall(str(IMAGES["gpu"])), "") | {"runner.temp": "/temp"}
+    environment = {"PATH": with_programs(programs), "HOME": str(tmp_path)}
+    done, _ = Runner(folder=tmp_path, scratch=tmp_path, environment=environment, values=values).run(IMAGES["gpu"])
+    assert [step.returncode for step in done] == [0, 0], done[-1].stderr
+    assert (tmp_path / "asked").read_text().splitlines() == ["/temp/docker"] * 2
 
 
 def test_runner_that_fails_stops_no_other() -> None:
@@ -70,6 +85,7 @@ def test_runner_that_fails_stops_no_other() -> None:
     assert len(shared) == 3
     for job in shared:
         assert job["strategy"] == {"fail-fast": False, "matrix": "${{ fromJSON(needs.plan.outputs.runners) }}"}
+    assert {"!cancelled()", "needs.publish.result != 'skipped'"} < set(IMAGES["gpu"]["if"].split(" && "))
 
 
 @pytest.mark.parametrize(
