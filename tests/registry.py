@@ -54,6 +54,7 @@ class FakeRegistry:
     uploads: dict[str, str] = field(default_factory=dict)
     relative: bool = True
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    cookies: list[str] = field(default_factory=list)
 
     def add_blob(self, data: bytes) -> dict[str, Any]:
         self.blobs[digest_of(data)] = data
@@ -130,6 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         it = self.registry
         it.asked.append((self.command, self.path, self.headers.get("Authorization", "")))
+        it.cookies += self.headers.get_all("Cookie") or ()
         fault = it.faults.pop(0) if it.faults and it.failing in ("", self.command) else None
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if fault == "reset":
@@ -245,8 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         return f'Bearer realm="http://{self.registry.address}/token",service="fake"{told}'
 
     def give_token(self) -> None:
-        it = self.registry
-        form = parse_qs(self.body.decode())
+        it, form = self.registry, parse_qs(self.body.decode())
         query = parse_qs(urlsplit(self.path).query) | form
         wanted = f"Basic {base64.b64encode(it.login.encode()).decode()}"
         known = form.get("refresh_token") == [it.login] or self.headers.get("Authorization") == wanted

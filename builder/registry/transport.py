@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -69,6 +70,8 @@ class Transport:
         self._session = requests.Session()
         self._session.trust_env = False  # the place has the proxies and the CA, docker's configuration the login
         self._session.headers.update({"User-Agent": "imgbuild", "Accept-Encoding": "identity"})
+        # Who sends a cookie back is a browser to Harbor, and may not write (github.com/dotnet/sdk/pull/37221).
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
 

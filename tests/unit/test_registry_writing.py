@@ -64,6 +64,13 @@ def test_blob_is_sent_once(fake: FakeRegistry, connect: Callable[..., Writer], r
     assert [method for method, *_ in fake.asked] == ["HEAD"]
 
 
+def test_registry_gets_no_cookie_back(fake: FakeRegistry, connect: Callable[..., Writer]) -> None:
+    fake.headers = {"Set-Cookie": "sid=1; Path=/"}
+    connect().put_blob(NAME, b"some bytes")
+    assert digest_of(b"some bytes") in fake.blobs
+    assert fake.cookies == []
+
+
 def test_upload_goes_where_the_registry_says_however_it_writes_its_host(fake: FakeRegistry) -> None:
     fake.relative, fake.address = False, fake.address.replace("127.0.0.1", "localhost")
     with Writer(Place(host=fake.address, url=f"http://{fake.address.upper()}"), lambda _: None) as writer:
