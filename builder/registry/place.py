@@ -22,7 +22,8 @@ DAEMON = Path("/etc/docker/daemon.json")
 """The engine's own configuration, whose `insecure-registries` are spoken to without TLS."""
 
 # github.com/distribution/reference, with a host. The first part of a name is a host when it has a dot or a port.
-_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+(?=:))(?::[0-9]{1,5})?"
+_NAME = r"localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+(?=:)|\[[0-9A-Fa-f:]+\]"
+_HOST = rf"(?:{_NAME})(?::[0-9]{{1,5}})?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = rf"{_PART}(?:/{_PART})*"
 _REGISTRY = re.compile(rf"({_HOST})(?:/({_PATH}))?")
@@ -68,7 +69,7 @@ class Place:
 
 def split_registry(text: str) -> tuple[str, str]:
     """Return host and path of `registry.example/team`; the path may be empty. Raises RegistryError."""
-    if found := _REGISTRY.fullmatch(text):
+    if found := _match(_REGISTRY, text):
         return found[1], found[2] or ""
     raise RegistryError(
         f"{_show(text)} is no registry", hint="write it as host[:port]/path, such as registry.example/team"
@@ -77,7 +78,7 @@ def split_registry(text: str) -> tuple[str, str]:
 
 def parse_ref(text: str) -> Ref:
     """Return the image that `registry.example/team/app:1` or `…/app@sha256:…` names. Raises RegistryError."""
-    found = _REF.fullmatch(text)
+    found = _match(_REF, text)
     if not found or not (found[3] or found[4]):
         hint = "write it as registry.example/team/pytorch:2.7.1-cu118-py310, or with @sha256:… in place of the tag."
         raise RegistryError(f"{_show(text)} is no image in a registry", hint=hint)
@@ -106,6 +107,17 @@ def find_place(host: str, sources: Sources, *, insecure: bool = False) -> Place:
         ca=own if has_own else sources.ca_bundle,
         proxies=() if bypass else tuple(proxies.items()),
     )
+
+
+def _match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Return what matches all of a text, unless its host looks like an IPv6 address and is none."""
+    found = pattern.fullmatch(text)
+    try:
+        if found and found[1].startswith("["):
+            ipaddress.IPv6Address(found[1][1:].partition("]")[0])
+    except ValueError:
+        return None
+    return found
 
 
 def _origin(address: str) -> tuple[str, str, int | None]:

@@ -33,6 +33,7 @@ def engine_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_host: Pat
         ("r.example:5000/app:1", ("r.example:5000", "app", "1")),
         ("localhost/app:1", ("localhost", "app", "1")),
         ("builder:5000/app:1", ("builder:5000", "app", "1")),
+        ("[fd00::1]:5000/team/app:1", ("[fd00::1]:5000", "team/app", "1")),
         (f"r.example/app@{DIGEST}", ("r.example", "app", DIGEST)),
         (f"r.example/app:1@{DIGEST}", ("r.example", "app", DIGEST)),
         ("docker.io/debian:12", ("docker.io", "library/debian", "12")),
@@ -43,7 +44,17 @@ def test_ref_is_taken_apart(text: str, ref: tuple[str, str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "app:1", "team/app:1", "r.example/app", "r.example/App:1", "https://r.example/a:1", "r.example/a:1\n"]
+    "text",
+    [
+        "",
+        "app:1",
+        "team/app:1",
+        "r.example/app",
+        "r.example/App:1",
+        "https://r.example/a:1",
+        "r.example/a:1\n",
+        "[:::]/a:1",
+    ],
 )
 def test_ref_that_names_no_image_in_a_registry_is_refused(text: str) -> None:
     with pytest.raises(RegistryError, match="no image in a registry"):
@@ -65,8 +76,9 @@ def test_registry_and_ref_agree(host: str, path: str) -> None:
     assert split_registry(host) == (host, "")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:5000", "127.3.2.1", "localhost", "localhost:5000"])
+@pytest.mark.parametrize("host", ["127.0.0.1:5000", "127.3.2.1", "localhost", "localhost:5000", "[::1]", "[::1]:5000"])
 def test_loopback_is_spoken_to_without_tls(host: str) -> None:
+    assert split_registry(f"{host}/team") == (host, "team")
     assert find_place(host, Sources(name="host")).url == f"http://{host}"
 
 
