@@ -18,6 +18,9 @@ CELL_TAG = re.compile(rf"(?:[0-9][0-9A-Za-z.]*-)?{_PAIR.pattern}")
 LASTING_TAG = re.compile(rf"{CELL_TAG.pattern}-[0-9a-f]{{{DIGITS}}}")
 """The tags of cells, `2.7.1-cu118-py310` or `cpu-py310`, and those that never move."""
 
+WAITING = "-staged"
+"""What ends the tag of the image that waits for its test."""
+
 
 def read_aliases(value: Value) -> tuple[tuple[str, str], ...]:
     """Return each alias and what names its cell in a tag (`cu126-py311`), sorted by alias."""
@@ -29,7 +32,7 @@ def read_aliases(value: Value) -> tuple[tuple[str, str], ...]:
 def _read_alias(alias: str, value: Value) -> tuple[str, str]:
     if not _TAG.fullmatch(alias):
         raise BadKeyError(f"{quote(alias)} cannot be a tag", "use letters, digits, _ . and -, at most 128")
-    is_own = CELL_TAG.fullmatch(alias) or LASTING_TAG.fullmatch(alias)
+    is_own = CELL_TAG.fullmatch(alias) or LASTING_TAG.fullmatch(alias.removesuffix(WAITING))
     if is_own and not _PAIR.fullmatch(alias):
         raise BadKeyError(f"{alias} is how imgbuild names cells", "choose a tag without a version, or another word")
     text = read_text(value)

@@ -17,7 +17,7 @@ from builder.sbom.subject import Subject, find_created
 from builder.signing.payload import Claim
 from builder.signing.signatures import attach_signature, name_tag, read_claims
 from builder.steps import PREFIX
-from builder.tags import list_moving_tags, tag_image, tag_lasting
+from builder.tags import list_moving_tags, tag_image, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,10 +61,10 @@ class Publisher:
         """Publish an image under all its tags, and return the ref of the cell's own.
 
         The tags that move do so last, when everything that belongs to the image is in the registry; where images are
-        staged they do not, and the ref of the tag that lasts is returned. `find_verdicts` returns what the checks
-        found in it, and is asked before any tag of the registry names it; `report` is told what is going on. Raises
-        RegistryError, of which PushError is one, when the registry does not take something, EngineError when the
-        engine is lost, Cancelled, and what `find_verdicts` raises.
+        staged only the one that says what waits does, and the ref of the tag that lasts is returned. `find_verdicts`
+        returns what the checks found in it, and is asked before any tag of the registry names it; `report` is told
+        what is going on. Raises RegistryError, of which PushError is one, when the registry does not take something,
+        EngineError when the engine is lost, Cancelled, and what `find_verdicts` raises.
         """
         job = locked.job
         repository = "/".join(filter(None, (self.path, job.cell.image)))
@@ -84,6 +84,7 @@ class Publisher:
         )
         self._attach(repository, image, facts)
         if self.staged:
+            self.writer.copy_tag(repository, image.digest, tag_waiting(job, context))
             return subject.ref
         report("moving its tags")
         for moving in list_moving_tags(job):

@@ -1,4 +1,4 @@
-"""Images that wait in a registry, each under its tag that lasts, until something lets the moving tags name them."""
+"""Images that wait in a registry until something lets the moving tags name them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder.attach import require_documents
 from builder.errors import CheckError
-from builder.tags import list_moving_tags, tag_lasting
+from builder.tags import list_moving_tags, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +30,14 @@ class Staging:
         return f"{self.place}/{job.cell.image}"
 
     def find(self, job: Job) -> str:
-        """Return the digest of a cell's image. Raises CheckError when it is not there, and RegistryError."""
-        tag = tag_lasting(job, self.contexts[job.cell.id])
-        found = self.registry.find(self._repository(job), tag)
+        """Return the digest of a cell's image: the one that waits, else the first that was published from the same.
+
+        Raises CheckError when neither is there, and RegistryError.
+        """
+        context = self.contexts[job.cell.id]
+        tag = tag_lasting(job, context)
+        found = self.registry.find(self._repository(job), tag_waiting(job, context))
+        found = found or self.registry.find(self._repository(job), tag)
         if found is None:
             hint = f"run `imgbuild build --push {self.place} --stage` for it first."
             raise CheckError(f"{self.name(job)}:{tag} is not in the registry", hint=hint)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder.compat import name_pair
 from builder.context import digest_context
-from builder.definition_aliases import DIGITS
+from builder.definition_aliases import DIGITS, WAITING
 
 if TYPE_CHECKING:
     from builder.context import Context
@@ -27,6 +27,14 @@ def tag_image(job: Job, image_id: str) -> str:
     It is for one that was built once more from the same and became another, by what is not locked: apt's packages.
     """
     return f"{job.cell.tag}-{image_id.partition(':')[2][:DIGITS]}"
+
+
+def tag_waiting(job: Job, context: Context) -> str:
+    """Return the tag of the image that was made from this last, and waits for its test to get the tags that move.
+
+    The tag that lasts is not enough: it stays the first image, and what waits may be one that was built once more.
+    """
+    return f"{tag_lasting(job, context)}{WAITING}"
 
 
 def list_moving_tags(job: Job) -> tuple[str, ...]:

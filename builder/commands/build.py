@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "--stage",
     "staged",
     is_flag=True,
-    help="Push under the tag that lasts alone; `imgbuild test --promote` gives the others.",
+    help="Push under a tag that lasts, to wait for `imgbuild test --promote`, which gives the others.",
 )
 @click.option("--insecure", is_flag=True, help="Speak to the registry without TLS, as the engine has to, too.")
 @click.option(

@@ -41,7 +41,7 @@ _MARKS = {"pass": "✓", "fail": "✗", "skip": "\N{EN DASH}"}
     "--registry",
     "place",
     metavar="HOST/PATH",
-    help="Test what was pushed there from the locks, under the tags that last.",
+    help="Test what was pushed there from the locks, first of all what waits there for it.",
 )
 @click.option("--promote", is_flag=True, help="Give each image of the registry that passed its other tags.")
 @add_registry

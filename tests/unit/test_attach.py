@@ -335,7 +335,7 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
     place = f"{fake.address}/team"
     ref, said = run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
     assert ref == f"{place}/pytorch:{lasting}"
-    assert list(fake.tags[NAME]) == [lasting]
+    assert list(fake.tags[NAME]) == [lasting, f"{lasting}-staged"]
     assert said == ["pushing the image", "attaching its documents"]
     staging = Staging(registry=writer, place=place, contexts={locked.id: CONTEXT})
     assert staging.find(locked.job) == engine.image_id
@@ -353,12 +353,38 @@ def test_image_whose_publishing_was_stopped_gets_no_tag(
 ) -> None:
     engine = Engine(fake, one=1)
     run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+    lasting = tag_lasting(locked.job, CONTEXT)
     listed = fake.referrers[engine.image_id]
     listed.remove(next(it for it in listed if it["annotations"][DOCUMENT] == kind))
     staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
     with pytest.raises(RegistryError, match=f"lacks documents: {kind}\n") as caught:
         staging.promote(locked.job, staging.find(locked.job))
     assert caught.value.hint
-    assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]
+    assert list(fake.tags[NAME]) == [lasting, f"{lasting}-staged"]
     run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
     assert staging.promote(locked.job, engine.image_id)
+
+
+def test_image_that_was_built_once_more_is_the_one_that_waits(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a newer package of apt's: the tag that lasts stays the first image, which is not what was staged."""
+    engines = [Engine(fake, one=1), Engine(fake, other=1)]
+    staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
+    for engine in (*engines, engines[0]):
+        run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+        assert staging.find(locked.job) == engine.image_id
+    fake.asked.clear()
+    run(make_publisher(engines[0], writer, monkeypatch, staged=True), engines[0], locked)
+    assert not fake.sent()
+
+
+def test_image_that_never_waited_is_found_by_its_tag_that_lasts(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(fake, one=1)
+    staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
+    with pytest.raises(CheckError, match="is not in the registry"):
+        staging.find(locked.job)
+    run(make_publisher(engine, writer, monkeypatch), engine, locked)
+    assert staging.find(locked.job) == engine.image_id
