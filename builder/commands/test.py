@@ -20,7 +20,7 @@ from builder.commands.options import (
 from builder.errors import Cancelled, CheckError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from builder.matrix import Cell
     from builder.project import Project
@@ -101,8 +101,10 @@ def test(
             promote=promote,
         )
         proofs = tuple(prover.prove_cells(locked, workers=workers))
-    click.echo(json.dumps([_to_json(proof) for proof in proofs], indent=2) if as_json else "\n".join(_draw(proofs)))
-    _raise_first(proofs)
+    with redacted(found):
+        told = [_to_json(proof, found.redact) for proof in proofs]
+        click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_draw(proofs, found.redact)))
+        _raise_first(proofs)
 
 
 @contextmanager
@@ -121,7 +123,7 @@ def _open_staging(
         yield Staging(registry=writer, place=place, contexts=contexts)
 
 
-def _draw(proofs: Sequence[Proof]) -> Iterator[str]:
+def _draw(proofs: Sequence[Proof], redact: Callable[[str], str]) -> Iterator[str]:
     for proof in proofs:
         yield f"{proof.cell}  {proof.ref}  {proof.seconds:.1f} s"
         width = max((len(verdict.check) for verdict in proof.verdicts), default=0)
@@ -129,21 +131,21 @@ def _draw(proofs: Sequence[Proof]) -> Iterator[str]:
             detail = verdict.detail.strip().replace("\n", "\n" + " " * (width + 6))
             yield f"  {_MARKS[verdict.verdict]} {verdict.check:{width}}  {detail}"
         if proof.error:
-            yield f"  ✗ {proof.error}"
+            yield f"  ✗ {redact(str(proof.error))}"
         for ref in proof.promoted:
             yield f"  → {ref}"
     found = [verdict.verdict for proof in proofs for verdict in proof.verdicts]
     yield f"{found.count('pass')} passed, {found.count('fail')} failed, {found.count('skip')} skipped"
 
 
-def _to_json(proof: Proof) -> dict[str, object]:
+def _to_json(proof: Proof, redact: Callable[[str], str]) -> dict[str, object]:
     return {
         "cell": proof.cell,
         "ref": proof.ref,
         "passed": proof.passed,
         "promoted": list(proof.promoted),
         "seconds": round(proof.seconds, 3),
-        "error": str(proof.error) if proof.error else None,
+        "error": redact(str(proof.error)) if proof.error else None,
         "checks": [
             {"check": verdict.check, "verdict": verdict.verdict, "detail": verdict.detail}
             for verdict in proof.verdicts
