@@ -79,6 +79,8 @@ class Prover:
     def _cancel(self) -> None:
         self._cancelled.set()
         self.engine.cancel()
+        if self.staging:
+            self.staging.registry.cancel()
 
     def _prove(self, job: Job, environment: Environment) -> Proof:
         if self.staging is None:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder.errors import CheckError
+from builder.checks import GpuUse, Verdict
+from builder.context import Context
+from builder.errors import Cancelled, CheckError
+from builder.progress import choose_progress
+from builder.prove import Prover
+from builder.registry.place import Place
+from builder.registry.writing import Writer
+from builder.render import LABEL, digest_packages
+from builder.staged import Staging
+from builder.tags import tag_lasting
 from tests.published import make_workshop
+from tests.registry import run_fake
+from tests.samples import make_environment, make_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,3 +55,29 @@ def test_no_login_is_in_what_is_said_of_an_image(
     assert "canary" not in out + err
     assert out.count("proxy.example") == len(workshop.cells)
     assert not more or {it["passed"] for it in json.loads(out)} == {False}
+
+
+def test_interrupted_test_promotes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it was interrupted after the last check."""
+    job, environment = make_job(), make_environment()
+    context = Context(files=())
+    engine: Any = SimpleNamespace(
+        cancel=lambda: None,
+        pull=lambda *_: iter(()),
+        read_labels=lambda _: {f"{LABEL}.packages": digest_packages(environment)},
+    )
+    with run_fake() as fake, Writer(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: None) as writer:
+        fake.add_image("team/pytorch", lasting := tag_lasting(job, context))
+        staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={job.cell.id: context})
+        with choose_progress("quiet", str) as progress:
+            prover = Prover(engine=engine, gpu=GpuUse(state="none"), progress=progress, staging=staging, promote=True)
+
+            def check(*_: object, **__: object) -> tuple[Verdict, ...]:
+                prover._cancel()
+                return ()
+
+            monkeypatch.setattr("builder.prove.run_checks", check)
+            monkeypatch.setattr("builder.prove.describe_cell", lambda *_: None)
+            (proof,) = prover.prove_cells([(job, environment)], workers=1)
+        assert isinstance(proof.error, Cancelled)
+        assert list(fake.tags["team/pytorch"]) == [lasting]
