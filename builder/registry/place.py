@@ -47,12 +47,14 @@ class Ref:
 class Place:
     """A registry and the way to it: `host` as people write it, `url` without a path, `ca` None for the machine's own.
 
+    `own_ca` is believed as well: a registry may send its readers to storage or a token server that others certify.
     `proxies` are by scheme, empty where none is to be used.
     """
 
     host: str
     url: str
     ca: Path | None = None
+    own_ca: Path | None = None
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def has(self, address: str) -> bool:
@@ -104,7 +106,8 @@ def find_place(host: str, sources: Sources, *, insecure: bool = False) -> Place:
     return Place(
         host=host,
         url=url,
-        ca=own if has_own else sources.ca_bundle,
+        ca=sources.ca_bundle,
+        own_ca=own if has_own else None,
         proxies=() if bypass else tuple(proxies.items()),
     )
 

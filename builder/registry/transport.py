@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as BrokenError
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 from urllib3.util import Retry
+from urllib3.util.ssl_ import create_urllib3_context
 
 from builder.errors import Cancelled, RegistryError
 from builder.registry.content import ContentError
@@ -24,6 +25,8 @@ from builder.registry.token import TokenRequest, answer_challenge, deny, read_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from ssl import SSLContext
 
     from builder.registry.place import Place
     from builder.registry.token import Login
@@ -73,7 +76,7 @@ class Transport:
         # Who sends a cookie back is a browser to Harbor, and may not write (github.com/dotnet/sdk/pull/37221).
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
+            self._session.mount(scheme, _Adapter(place.own_ca))
 
     def close(self) -> None:
         """Close the connections."""
@@ -182,6 +185,30 @@ class Transport:
             return Reply(
                 status=reply.status_code, headers=reply.headers, body=body, url=reply.url, following=following
             )
+
+
+class _Adapter(HTTPAdapter):
+    """Connections on which one more CA is believed, where there is one, than the request says."""
+
+    def __init__(self, own_ca: Path | None) -> None:
+        self._more: dict[str, Any] = {"ssl_context": _believe(own_ca)} if own_ca else {}
+        super().__init__(pool_maxsize=CONNECTIONS)
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        super().init_poolmanager(*args, **self._more | more)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        return super().proxy_manager_for(proxy, **self._more | more)
+
+
+def _believe(own_ca: Path) -> SSLContext:
+    context = create_urllib3_context()
+    try:
+        context.load_verify_locations(own_ca)
+    except OSError as error:
+        hint = "is it a CA's certificate in PEM? The engine reads it, too."
+        raise RegistryError("the registry's own CA cannot be read", path=own_ca, hint=hint) from error
+    return context
 
 
 def _read_pause(reply: Reply) -> float:

@@ -94,7 +94,8 @@ def test_others_are_spoken_to_with_tls_unless_they_are_insecure(engine_files: Pa
     own.parent.mkdir(parents=True)
     own.touch()
     assert find_place("r.example", sources).url == "https://r.example"
-    assert find_place("r.example", sources).ca == own
+    found = find_place("r.example", sources)
+    assert (found.ca, found.own_ca) == (Path("site-ca.pem"), own)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"insecure-registries": 3}', "\xff"])
