@@ -21,6 +21,8 @@ LASTING_TAG = re.compile(rf"{CELL_TAG.pattern}-[0-9a-f]{{{DIGITS}}}")
 WAITING = "-staged"
 """What ends the tag of the image that waits for its test."""
 
+WAITING_TAG = re.compile(LASTING_TAG.pattern + WAITING)
+
 
 def read_aliases(value: Value) -> tuple[tuple[str, str], ...]:
     """Return each alias and what names its cell in a tag (`cu126-py311`), sorted by alias."""
@@ -32,7 +34,7 @@ def read_aliases(value: Value) -> tuple[tuple[str, str], ...]:
 def _read_alias(alias: str, value: Value) -> tuple[str, str]:
     if not _TAG.fullmatch(alias):
         raise BadKeyError(f"{quote(alias)} cannot be a tag", "use letters, digits, _ . and -, at most 128")
-    is_own = CELL_TAG.fullmatch(alias) or LASTING_TAG.fullmatch(alias.removesuffix(WAITING))
+    is_own = any(form.fullmatch(alias) for form in (CELL_TAG, LASTING_TAG, WAITING_TAG))
     if is_own and not _PAIR.fullmatch(alias):
         raise BadKeyError(f"{alias} is how imgbuild names cells", "choose a tag without a version, or another word")
     text = read_text(value)

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from builder.definition_aliases import CELL_TAG, LASTING_TAG
+from builder.definition_aliases import CELL_TAG, LASTING_TAG, WAITING_TAG
 from builder.render import LABEL, OCI
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from builder.registry.image import PublishedImage
 
 CellState = Literal["up to date", "missing", "stale", "wrong", "unlocked"]
-TagState = Literal["orphaned", "alias", "immutable", "foreign"]
+TagState = Literal["orphaned", "alias", "immutable", "staged", "foreign"]
 
 _FACTS = ("image", "python", "cuda", "torch")
 """What the tag says too: labels that differ from it are not those of this image."""
@@ -83,7 +83,7 @@ class Status:
     @property
     def faults(self) -> Counter[str]:
         """`counts` of the states that somebody has to do something about."""
-        fine = {"up to date", "alias", "immutable", "foreign"}
+        fine = {"up to date", "alias", "immutable", "staged", "foreign"}
         return Counter({state: count for state, count in self.counts.items() if state not in fine})
 
 
@@ -116,6 +116,8 @@ def judge_tags(
             state, text = "orphaned", "no cell has this tag any more"
         elif LASTING_TAG.fullmatch(tag):
             state, text = "immutable", ""
+        elif WAITING_TAG.fullmatch(tag):
+            state, text = "staged", ""
         elif image := others.get(tag):
             state, text = "alias", f"means {known.get(image.digest, 'an image that no cell has now')}"
         else:
@@ -126,7 +128,7 @@ def judge_tags(
 
 def needs_reading(tag: str) -> bool:
     """Return whether a tag that no cell has tells nothing by itself: it may be an alias, or somebody else's."""
-    return not any(form.fullmatch(tag) for form in (CELL_TAG, LASTING_TAG, _ATTACHED))
+    return not any(form.fullmatch(tag) for form in (CELL_TAG, LASTING_TAG, WAITING_TAG, _ATTACHED))
 
 
 def describe_status(status: Status) -> dict[str, object]:

@@ -43,7 +43,7 @@ def status(
 
     A cell's image is up to date, missing, stale (lock, checks or base have moved since), wrong (its labels are not
     those of its tag) or unlocked (there is no lock to compare it with). A tag that no cell has is orphaned, an alias,
-    immutable or foreign. Exit code 12 when anything is missing, stale, wrong, unlocked or orphaned.
+    immutable, staged or foreign. Exit code 12 when anything is missing, stale, wrong, unlocked or orphaned.
     """
     from builder.history import add_history
     from builder.reconcile import reconcile

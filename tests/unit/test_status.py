@@ -136,13 +136,15 @@ def test_tag_that_no_cell_has_is_orphaned_and_others_are_only_listed(
 ) -> None:
     workshop.publish(fake)
     digest = fake.tags["team/demo"]["cpu-py311"]
-    extra = {"latest": digest, "cpu-py311-0123456789ab": digest, f"sha256-{'0' * 64}": digest}
+    lasting = "cpu-py311-0123456789ab"
+    extra = {"latest": digest, lasting: digest, f"{lasting}-staged": digest, f"sha256-{'0' * 64}": digest}
     fake.tags["team/demo"] |= extra
     fake.add_image("team/demo", "mine")
     code, found, _ = ask()
     assert code == 0
     listed = {it["ref"].rpartition(":")[2]: it["state"] for it in found["tags"]}
-    assert listed == {"latest": "alias", "cpu-py311-0123456789ab": "immutable", "mine": "foreign"}
+    assert listed == {"latest": "alias", lasting: "immutable", f"{lasting}-staged": "staged", "mine": "foreign"}
+    assert not [path for path in fake.paths if path.endswith("-staged")], "each costs nothing, and there may be many"
     fake.tags["team/demo"]["2.7.1-cu118-py39"] = digest
     code, found, err = ask()
     assert code == 12
