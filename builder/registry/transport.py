@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -116,6 +117,12 @@ class Transport:
                 break
             if reply.status != 401:
                 return reply
+            # Who stores what a registry has is not who was logged in to (containerd once was of another mind:
+            # CVE-2020-15157).
+            if not self.place.has(reply.url):
+                host = urlsplit(reply.url).netloc.rpartition("@")[2]
+                message = f"{self.place.host}: it leads to {host}, which asks for a login"
+                raise RegistryError(message, hint=f"is {host} a registry? Name it in place of {self.place.host} then.")
             used = self._authorize(reply.headers.get("WWW-Authenticate", ""), scope, used)
         raise deny(self.place.host, scope)
 

@@ -180,6 +180,21 @@ def test_token_that_has_expired_is_asked_for_anew(fake: FakeRegistry, connect: C
     assert registry.find(NAME, "1") is not None
 
 
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_login_is_not_for_where_a_registry_leads(
+    fake: FakeRegistry, connect: Callable[..., Registry], auth: str
+) -> None:
+    """As containerd once gave it to whoever stores a layer (CVE-2020-15157)."""
+    with run_fake() as other:
+        other.auth = auth
+        fake.faults, fake.headers = [307] * 2, {"Location": f"http://{other.address}/v2/{NAME}/manifests/1"}
+        with pytest.raises(RegistryError, match=f"{other.address}.* asks for a login") as caught:
+            connect(("reader", "s3cret")).find(NAME, "1")
+        assert caught.value.hint
+        assert {given for *_, given in other.asked} == {""}
+        assert not [path for path in other.paths if path.startswith("/token")]
+
+
 def test_login_is_not_sent_in_the_clear_from_tls(fake: FakeRegistry) -> None:
     from builder.registry.token import answer_challenge
 
