@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder.attach import DOCUMENT, TYPES
 from builder.errors import RegistryError
-from builder.registry.content import ContentError, parse_descriptors
+from builder.registry.content import ContentError, clean, parse_descriptors
 from builder.signing.signatures import list_targets, read_claims, read_subject
 
 if TYPE_CHECKING:
@@ -49,7 +49,14 @@ def verify_image(registry: Registry, ref: Ref, key: PublicKey) -> Verified:
     claims = read_claims(registry, ref.repository, targets, image.digest, key)
     signed = frozenset(digest for claim in claims for digest in claim.documents)
     fault = "" if claims else "the key has not signed this image"
-    findings = (Finding(name="signature", fault=fault), *_verify_documents(registry, ref, image.digest, signed))
+    # Whoever copies an image takes its signature along; whoever may push there may do so under another name.
+    places = {clean(claim.repository) for claim in claims}
+    moved = places and f"{ref.host}/{ref.repository}" not in places
+    note = f"it was signed as {', '.join(sorted(places))}" if moved else ""
+    findings = (
+        Finding(name="signature", fault=fault, note=note),
+        *_verify_documents(registry, ref, image.digest, signed),
+    )
     return Verified(ref=f"{ref.host}/{ref.repository}@{image.digest}", findings=findings)
 
 

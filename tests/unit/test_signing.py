@@ -29,7 +29,7 @@ from builder.registry.writing import Writer
 from builder.signing.keys import PASSWORD, read_public_key, read_signing_key
 from builder.signing.payload import Claim, dump_claim, parse_claim
 from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims
-from builder.signing.verify import verify_image
+from builder.signing.verify import Finding, verify_image
 from tests.registry import FakeRegistry, run_fake
 from tests.unit.test_attach import NAME, Asked, Engine, add_image, locked, make_facts, make_publisher, run, writer
 
@@ -409,6 +409,21 @@ def test_document_that_is_listed_as_another_is_told(
     (bill,) = (it for it in listed if it.get("annotations", {}).get(DOCUMENT) == "spdx")
     listed[listed.index(gone)] = bill | {"annotations": {DOCUMENT: "checks"}}
     assert list_faults(verify(fake, key)) == {"checks": f"{bill['digest']} is listed as it and is another document"}
+
+
+def test_image_that_was_signed_under_another_name_is_said_to_be(
+    fake: FakeRegistry,
+    writer: Writer,
+    locked: LockedCell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = make_key(tmp_path)
+    image = add_image(fake, "1", two=2)
+    sign(writer, image, key)
+    assert verify(fake, key, "1").findings[0] == Finding(name="signature", note="it was signed as r.example/a")
+    publish(fake, writer, locked, monkeypatch, key)
+    assert verify(fake, key).findings[0] == Finding(name="signature")
 
 
 def test_digest_that_was_asked_for_is_the_one_that_is_verified(
