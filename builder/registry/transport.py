@@ -142,7 +142,7 @@ class Transport:
 
     def _fetch_token(self, asked: TokenRequest, scope: str) -> str:
         headers = {"Authorization": asked.authorization} if asked.authorization else {}
-        form = {"params": asked.params, "data": asked.data or None}
+        form = {"params": asked.params, "data": asked.data or None, "allow_redirects": asked.method in _READING}
         reply = self._insist(_TALK, lambda _: True, asked.method, asked.url, headers=headers, **form)
         if reply.status != 200:
             raise deny(self.place.host, scope)

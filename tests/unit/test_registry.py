@@ -156,6 +156,18 @@ def test_identity_token_is_exchanged(fake: FakeRegistry, connect: Callable[..., 
     assert not any("identity" in path for path in fake.paths)
 
 
+def test_identity_token_is_not_for_where_a_token_server_leads(
+    fake: FakeRegistry, connect: Callable[..., Registry]
+) -> None:
+    fake.auth, fake.login = "bearer", "identity"
+    with run_fake() as other:
+        fake.faults, fake.failing = [307], "POST"
+        fake.headers = {"Location": f"http://{other.address}/token"}
+        with pytest.raises(RegistryError, match="access denied"):
+            connect(("", "identity")).find(NAME, "1")
+        assert other.asked == []
+
+
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
 @pytest.mark.parametrize("login", [None, ("reader", "canary"), ("", "canary")])
 def test_wrong_login_is_told_and_never_shown(
