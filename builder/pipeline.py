@@ -105,9 +105,10 @@ class Builder:
     def build_cell(self, locked: LockedCell) -> Image:
         """Build one cell, check the image, let its ref name it, and publish it. Threads may build several.
 
-        The ref moves only after every check passed: an image that is found under its ref with the content that the
-        build yields has passed these checks before. Raises BuildError, CheckError, EngineError or Cancelled; no ref
-        moved then. Raises RegistryError when a registry does not take the image, or what belongs to it.
+        The ref moves only after every check passed. An image that is found under its ref with the content that the
+        build yields is checked where nobody knows that it passed before. Raises BuildError, CheckError, EngineError
+        or Cancelled; no ref moved then. Raises RegistryError when a registry does not take the image, or what belongs
+        to it.
         """
         context = render_cell(self.project, locked)
         image = self._build_checked(locked, context)
@@ -147,9 +148,9 @@ class Builder:
         )
         image_id = _follow(job.cell.id, events, self.progress)
         fresh = engine.find_image(ref) != image_id
-        verdicts: tuple[Verdict, ...] = ()
+        # Bake names what it builds, and a bundle what is in it: nobody knows of checks there.
+        verdicts = self._check(locked, image_id) if fresh else self._recall(locked, image_id)
         if fresh:
-            verdicts = self._check(locked, image_id)
             engine.tag(image_id, ref)
         if recipe:
             self.memo.keep(ref, recipe, image_id)

@@ -265,3 +265,16 @@ def test_engine_that_is_lost_is_no_fault_of_the_image(lab: Lab, tmp_path: Path) 
     finally:
         wire.cut()
         remove_orphans(lab.client)
+
+
+def test_image_that_nobody_knows_to_have_passed_is_checked(lab: Lab, tmp_path: Path) -> None:
+    """As one of `docker buildx bake`, which names what it builds."""
+    lab.define()
+    assert lab.build().returncode == 0
+    again = lab.build()
+    assert "checking the image" not in again.stderr
+    lab.env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    unknown = lab.build()
+    assert "checking the image" in unknown.stderr, unknown.stderr
+    assert "is up to date" in unknown.stderr
+    assert "checking the image" not in lab.build().stderr

@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.docker.conftest import IMGBUILD
 from tests.docker.test_push import registry  # noqa: F401 (a fixture)
+from tests.unit.test_signing import write_keys
 from tests.workflow import Runner, read_jobs, with_programs
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 JOBS = read_jobs("images.yml")
 MATRIX = {"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"}
 USER, PASSWORD = "canary-user", "canary$'\"password"
+KEY_PASSWORD = "canary of the key"
 
 
 @pytest.fixture
@@ -29,7 +32,11 @@ def make_runner(lab: Lab, registry: Registry, tmp_path: Path) -> Callable[..., R
     lab.define(matrix=MATRIX)
     assert lab.run("lock").returncode == 0
 
-    def make(variables: Mapping[str, str] | None = None, matrix: Mapping[str, str] | None = None) -> Runner:
+    def make(
+        variables: Mapping[str, str] | None = None,
+        matrix: Mapping[str, str] | None = None,
+        sign: Mapping[str, str] | None = None,
+    ) -> Runner:
         values = {f"vars.IMGBUILD_{name}": "" for name in ("RUNNERS", "DISK")} | {
             "vars.IMGBUILD_REGISTRY": f"{registry.address}/team",
             "vars.IMGBUILD_GPU_RUNNER && '--stage'": "--stage"
@@ -38,6 +45,7 @@ def make_runner(lab: Lab, registry: Registry, tmp_path: Path) -> Callable[..., R
             "vars.IMGBUILD_REGISTRY_USER || github.actor": USER,
             "secrets.IMGBUILD_REGISTRY_PASSWORD || github.token": PASSWORD,
         }
+        values |= {f"secrets.IMGBUILD_SIGN_{name}": (sign or {}).get(name, "") for name in ("KEY", "PASSWORD")}
         values |= {f"vars.{name}": value for name, value in (variables or {}).items()}
         values |= {f"matrix.{name}": str(value) for name, value in (matrix or {}).items()}
         settings = {"PATH": with_programs(IMGBUILD.parent), "DOCKER_CONFIG": str(tmp_path / "docker")}
@@ -85,11 +93,17 @@ def test_images_wait_for_their_test_on_a_gpu(
     make_runner: Callable[..., Runner],
     lab: Lab,
     registry: Registry,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     registry.login = f"{USER}:{PASSWORD}"
     (together,) = share(make_runner)
-    done, _ = make_runner({"IMGBUILD_GPU_RUNNER": "gpu"}, together).run(JOBS["publish"])
+    key = write_keys(tmp_path, ec.generate_private_key(ec.SECP256R1()), KEY_PASSWORD)
+    publisher = make_runner(
+        {"IMGBUILD_GPU_RUNNER": "gpu"}, together, {"KEY": key.read_text(), "PASSWORD": KEY_PASSWORD}
+    )
+    done, _ = publisher.run(JOBS["publish"])
     assert [step.returncode for step in done] == [0, 0], done[-1].stderr
+    assert KEY_PASSWORD not in done[-1].stdout + done[-1].stderr
     registry.login = ""
     waiting = {tag for tag in registry.tags(f"team/{lab.name}") if not tag.endswith("-staged")}
     assert {tag.rpartition("-")[0] for tag in waiting} == {"cpu-py311", "cpu-py313"}
@@ -106,7 +120,10 @@ def test_images_wait_for_their_test_on_a_gpu(
     registry.login = ""
     for tag in waiting:
         name = f"{registry.address}/team/{lab.name}"
-        assert registry.manifest(f"{name}:{tag.rpartition('-')[0]}") == registry.manifest(f"{name}:{tag}")
+        public = f"{name}:{tag.rpartition('-')[0]}"
+        assert registry.manifest(public) == registry.manifest(f"{name}:{tag}")
+        verified = lab.run("verify", public, "--key", str(key.with_suffix(".pub")))
+        assert verified.returncode == 0, verified.stderr
 
 
 def test_stale_lock_ends_the_plan(make_runner: Callable[..., Runner], lab: Lab) -> None:
