@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Literal
 
 from builder.errors import RegistryError
 from builder.registry.writing import Artifact
-from builder.render import LABEL
+from builder.render import LABEL, find_epoch
+from builder.sbom.subject import Subject, find_created
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from builder.inputs import Job
+    from builder.lock import Environment
     from builder.project import Project
     from builder.registry.client import Registry
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
     from builder.sbom.inventory import Inventory
-    from builder.sbom.subject import Subject
 
 Kind = Literal["cyclonedx", "spdx", "provenance", "checks"]
 
@@ -38,6 +40,9 @@ TYPES: Mapping[Kind, str] = {
     "checks": "application/vnd.in-toto+json",
 }
 """The documents of an image, and their types (iana.org, media types; github.com/in-toto/attestation, spec/v1)."""
+
+RETEST = "test"
+"""The results of a later test than the one before publishing: an image may have some from machines with a GPU."""
 
 _ROUNDS = 2
 
@@ -92,6 +97,31 @@ def require_documents(registry: Registry, repository: str, digest: str) -> None:
     if missing := [kind for kind in TYPES if kind not in there]:
         message = f"{registry.host}/{repository}@{digest} lacks documents: {', '.join(missing)}"
         raise RegistryError(message, hint="`imgbuild build --push` attaches what is missing: run it again.")
+
+
+def attach_results(
+    writer: Writer, repository: str, image: Descriptor, subject: Subject, verdicts: Mapping[str, str], *, checks: str
+) -> None:
+    """Attach to a manifest what a test of it found; the same results are attached once. Raises RegistryError."""
+    from builder.sbom.results import PREDICATE, dump_results
+
+    told = ((DOCUMENT, RETEST), (PREDICATE_TYPE, PREDICATE))
+    data = dump_results(subject, verdicts, checks=checks).encode()
+    form = TYPES["checks"]
+    writer.attach(repository, image, Artifact(artifact_type=form, media_type=form, data=data, annotations=told))
+
+
+def describe_subject(job: Job, environment: Environment, ref: str, digest: str | None = None) -> Subject:
+    """Return the image of a cell as its documents name it."""
+    return Subject(
+        cell=job.cell.id,
+        ref=ref,
+        digest=digest,
+        base_ref=job.base.ref,
+        base_digest=job.base.digest,
+        environment=environment,
+        created=find_created(find_epoch(environment)),
+    )
 
 
 def make_artifact(kind: Kind, facts: Facts) -> Artifact:

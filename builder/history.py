@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from builder.attach import DOCUMENT
+from builder.attach import DOCUMENT, RETEST
 from builder.contents import read_bill
 from builder.definition_aliases import LASTING_TAG
 from builder.registry.attached import read_attached
@@ -87,12 +87,22 @@ def _try_bill(registry: Registry, repository: str, image: PublishedImage) -> tup
 
 
 def _read_verdicts(registry: Registry, repository: str, image: PublishedImage) -> tuple[CheckResult, ...]:
-    try:
-        data = read_attached(registry, repository, image, lambda it: dict(it.annotations).get(DOCUMENT) == "checks")
-        verdicts = parse_results(parse_object(data, repository)) if data else {}
-    except (ContentError, ValueError):
-        return ()
+    """Return what the checks found before publishing, and in a later test, which counts where it is another."""
+    verdicts = _read_results(registry, repository, image, "checks")
+    for name, word in _read_results(registry, repository, image, RETEST).items():
+        if word != "skip" or name not in verdicts:
+            verdicts[name] = word
     return tuple(CheckResult(check=clean(name), verdict=word, detail="") for name, word in verdicts.items())
+
+
+def _read_results(
+    registry: Registry, repository: str, image: PublishedImage, kind: str
+) -> dict[str, Literal["pass", "fail", "skip"]]:
+    try:
+        data = read_attached(registry, repository, image, lambda it: dict(it.annotations).get(DOCUMENT) == kind)
+        return parse_results(parse_object(data, repository)) if data else {}
+    except (ContentError, ValueError):
+        return {}
 
 
 def _find_time(image: PublishedImage) -> datetime | None:

@@ -100,7 +100,7 @@ class Prover:
         proof = Proof(cell=job.cell.id, ref=ref, verdicts=self._check(job, environment, ref, labels))
         if not (self.promote and proof.passed):
             return proof
-        return replace(proof, promoted=self.staging.promote(job, digest))
+        return replace(proof, promoted=self.staging.promote(job, environment, digest, proof.verdicts))
 
     def _check(self, job: Job, environment: Environment, image: str, labels: Mapping[str, str]) -> tuple[Verdict, ...]:
         expected = describe_cell(job, environment, PREFIX, labels)

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from builder.attach import Facts, attach_documents
+from builder.attach import Facts, attach_documents, describe_subject
 from builder.checks.inventory import take_inventory
 from builder.checks.suites import digest_checks
 from builder.errors import RegistryError
 from builder.registry.content import Descriptor, parse_descriptor
-from builder.render import find_epoch
-from builder.sbom.subject import Subject, find_created
 from builder.signing.payload import Claim
 from builder.signing.signatures import attach_signature, name_tag, read_claims
 from builder.steps import PREFIX
@@ -72,7 +70,7 @@ class Publisher:
         report("pushing the image")
         tag, image = self._push_lasting(image_id, locked, context, repository, require_verdicts=find_verdicts)
         report("attaching its documents")
-        subject = self._describe(locked, self._name(repository, tag), image.digest)
+        subject = describe_subject(job, locked.environment, self._name(repository, tag), image.digest)
         take = partial(take_inventory, image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
         facts = Facts(
             subject=subject,
@@ -121,18 +119,6 @@ class Publisher:
                 return tag, Descriptor(media_type=found.media_type, digest=found.digest, size=len(found.data))
         message = f"{self._name(repository, tag)} is not the image that was pushed there"
         raise RegistryError(message, hint="who else pushes there? Run the same command again.")
-
-    def _describe(self, locked: LockedCell, ref: str, digest: str) -> Subject:
-        base = locked.job.base
-        return Subject(
-            cell=locked.id,
-            ref=ref,
-            digest=digest,
-            base_ref=base.ref,
-            base_digest=base.digest,
-            environment=locked.environment,
-            created=find_created(find_epoch(locked.environment)),
-        )
 
     def _attach(self, repository: str, image: Descriptor, facts: Facts) -> None:
         if self.key is None:

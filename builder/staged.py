@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.attach import require_documents
-from builder.errors import CheckError
+from builder.attach import attach_results, describe_subject, require_documents
+from builder.checks.suites import digest_checks
+from builder.errors import CheckError, RegistryError
 from builder.tags import list_moving_tags, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from builder.checks import Verdict
     from builder.context import Context
     from builder.inputs import Job
+    from builder.lock import Environment
     from builder.registry.writing import Writer
 
 
@@ -43,16 +46,25 @@ class Staging:
             raise CheckError(f"{self.name(job)}:{tag} is not in the registry", hint=hint)
         return found.digest
 
-    def promote(self, job: Job, digest: str) -> tuple[str, ...]:
-        """Let the moving tags of a cell name an image, and return their refs. No blob is uploaded.
+    def promote(self, job: Job, environment: Environment, digest: str, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+        """Let the moving tags of a cell name an image that passed a test, and return their refs.
 
-        Raises RegistryError, also for an image whose documents are not all attached, as where its publishing was
-        stopped; then none, or the first of them, have moved.
+        What the test found is attached to the image before; nothing of the image itself is uploaded. Raises
+        RegistryError, also for an image whose documents are not all attached, as where its publishing was stopped;
+        then none, or the first of them, have moved.
         """
-        require_documents(self.registry, self._repository(job), digest)
+        repository = self._repository(job)
+        require_documents(self.registry, repository, digest)
+        image = self.registry.find(repository, digest)
+        if image is None:
+            raise RegistryError(f"{self.name(job)}@{digest} is gone", hint="who removes images there?")
+        subject = describe_subject(job, environment, f"{self.name(job)}@{digest}", digest)
+        found = {it.check: it.verdict for it in verdicts}
+        checks = digest_checks(job.definition)
+        attach_results(self.registry, repository, image, subject, found, checks=checks)
         tags = list_moving_tags(job)
         for tag in tags:
-            self.registry.copy_tag(self._repository(job), digest, tag)
+            self.registry.copy_tag(repository, digest, tag)
         return tuple(f"{self.name(job)}:{tag}" for tag in tags)
 
     def _repository(self, job: Job) -> str:

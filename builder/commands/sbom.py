@@ -20,23 +20,15 @@ def sbom(context: click.Context, ref: str, name: str, output: Path | None) -> No
     SPDX 2.3 or CycloneDX 1.6, as JSON. Nothing is run. The same lock gives the same bytes; SOURCE_DATE_EPOCH sets
     the date.
     """
+    from builder.attach import describe_subject
     from builder.locking import find_environments, read_locks
     from builder.pipeline import image_ref
-    from builder.render import find_epoch
     from builder.sbom.cyclonedx import dump_cyclonedx
     from builder.sbom.spdx import dump_spdx
-    from builder.sbom.subject import Subject, find_created
 
     project = open_project(context.obj)
     job = find_job(project, ref)
     (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
-    subject = Subject(
-        cell=job.cell.id,
-        ref=image_ref(job),
-        base_ref=job.base.ref,
-        base_digest=job.base.digest,
-        environment=environment,
-        created=find_created(find_epoch(environment)),
-    )
+    subject = describe_subject(job, environment, image_ref(job))
     dump = {"cyclonedx": dump_cyclonedx, "spdx": dump_spdx}[name]
     write_output(dump(subject), output)

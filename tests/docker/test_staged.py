@@ -40,7 +40,7 @@ def test_image_that_fails_moves_no_tag_and_keeps_no_other_from_it(
     assert passed["promoted"] == [f"{place}/{lab.name}:{tag}" for tag in ("cpu-py313", "newest")]
     assert registry.tags(f"team/{lab.name}") == tags | {"cpu-py313", "newest"}
     assert {registry.manifest(ref)[0] for ref in passed["promoted"]} == {was}
-    assert registry.uploads() == []
+    assert max(registry.uploads()) < 10_000, "what the test found, and nothing of the image"
 
 
 def test_image_of_another_lock_under_the_tag_is_not_promoted(

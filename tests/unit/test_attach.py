@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder import publish
-from builder.attach import DOCUMENT, PREDICATE_TYPE, TYPES, Facts, attach_documents, digest_sources
+from builder.attach import DOCUMENT, PREDICATE_TYPE, RETEST, TYPES, Facts, attach_documents, digest_sources
 from builder.checks import Verdict
 from builder.checks.suites import digest_checks
 from builder.contents import parse_bill
@@ -25,6 +25,7 @@ from builder.registry.content import Descriptor, parse_descriptors
 from builder.registry.place import Place
 from builder.registry.writing import Writer
 from builder.sbom.inventory import Inventory, Owned
+from builder.sbom.results import parse_results
 from builder.sbom.subject import Subject
 from builder.staged import Staging
 from builder.tags import tag_image, tag_lasting
@@ -221,6 +222,10 @@ def run(publisher: Publisher, engine: Engine, locked: LockedCell) -> tuple[str, 
     return ref, said
 
 
+def promote(staging: Staging, locked: LockedCell, digest: str) -> tuple[str, ...]:
+    return staging.promote(locked.job, locked.environment, digest, FOUND)
+
+
 def test_tags_move_after_everything_else(
     fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,10 +346,13 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
     assert staging.find(locked.job) == engine.image_id
     fake.asked.clear()
     tags = ("2.7.1-cu118-py310", "latest")
-    assert staging.promote(locked.job, engine.image_id) == tuple(f"{place}/pytorch:{tag}" for tag in tags)
-    assert fake.sent() == [f"/v2/{NAME}/manifests/{tag}" for tag in tags]
-    assert staging.promote(locked.job, engine.image_id)
-    assert len(fake.sent()) == len(tags)
+    assert promote(staging, locked, engine.image_id) == tuple(f"{place}/pytorch:{tag}" for tag in tags)
+    assert fake.sent("PUT")[-2:] == [f"/v2/{NAME}/manifests/{tag}" for tag in tags]
+    results = read_documents(writer, Descriptor(media_type="", digest=engine.image_id, size=0))[RETEST]
+    assert parse_results(json.loads(results)) == {it.check: it.verdict for it in FOUND}
+    fake.asked.clear()
+    assert promote(staging, locked, engine.image_id)
+    assert not fake.sent()
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -358,11 +366,11 @@ def test_image_whose_publishing_was_stopped_gets_no_tag(
     listed.remove(next(it for it in listed if it["annotations"][DOCUMENT] == kind))
     staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
     with pytest.raises(RegistryError, match=f"lacks documents: {kind}\n") as caught:
-        staging.promote(locked.job, staging.find(locked.job))
+        promote(staging, locked, staging.find(locked.job))
     assert caught.value.hint
     assert list(fake.tags[NAME]) == [lasting, f"{lasting}-staged"]
     run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
-    assert staging.promote(locked.job, engine.image_id)
+    assert promote(staging, locked, engine.image_id)
 
 
 def test_image_that_was_built_once_more_is_the_one_that_waits(

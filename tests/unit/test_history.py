@@ -56,7 +56,7 @@ def attach(writer: Writer, digest: str, **documents: Any) -> None:
     image = writer.find(NAME, digest)
     assert image is not None
     for kind, data in documents.items():
-        form = TYPES[kind]  # type: ignore[index]
+        form = TYPES.get(kind, TYPES["checks"])  # type: ignore[call-overload]
         payload = data if isinstance(data, bytes) else json.dumps(data).encode()
         artifact = Artifact(artifact_type=form, media_type=form, data=payload, annotations=((DOCUMENT, kind),))
         writer.attach(NAME, image, artifact)
@@ -93,6 +93,17 @@ def test_what_is_attached_and_what_the_tag_meant_before_is_in_the_catalogue(
         CheckResult(check="imports", verdict="pass", detail=""),
         CheckResult(check="matmul", verdict="skip", detail=""),
     )
+
+
+def test_a_later_test_counts_where_it_was_not_skipped(fake: FakeRegistry, writer: Writer) -> None:
+    later = {
+        "passedTests": ["matmul"],
+        "failedTests": [],
+        "configuration": [{"annotations": {"skipped": ["imports"]}}],
+    }
+    digest = add(fake, 1, TAG)
+    attach(writer, digest, checks=RESULTS, test={"predicate": later})
+    assert {it.check: it.verdict for it in tell(writer).verdicts} == {"imports": "pass", "matmul": "pass"}
 
 
 @pytest.mark.parametrize("damaged", [b"", b"[]", b'{"predicate": {}}', b'{"components": 1, "predicate": 1}'])
