@@ -103,33 +103,33 @@ def test_each_document_is_valid_and_about_the_image(any_lab: Lab, registry: Serv
     assert "device" in skipped
 
 
-def test_second_run_sends_nothing(any_lab: Lab, registry: Served) -> None:  # noqa: F811
-    any_lab.define()
+def test_second_run_sends_nothing(lab: Lab, registry: Served) -> None:  # noqa: F811
+    lab.define()
     for _ in range(2):
         registry.asked.clear()
-        done = any_lab.build("--push", registry.address)
+        done = lab.build("--push", registry.address)
         assert done.returncode == 0, done.stderr
     assert not [ask for ask in registry.asked if ask[0] not in ("GET", "HEAD")]
 
 
 def test_no_public_tag_moves_while_documents_cannot_be_attached(
-    any_lab: Lab,
+    lab: Lab,
     registry: Served,  # noqa: F811
 ) -> None:
-    any_lab.define(aliases={"latest": "cpu-py311"})
+    lab.define(aliases={"latest": "cpu-py311"})
     registry.refused = ATTACHING
-    done = any_lab.build("--push", registry.address)
+    done = lab.build("--push", registry.address)
     assert done.returncode == 10, done.stderr
     assert "its documents cannot be attached" in done.stderr
     assert "as a user who may push there" in done.stderr
-    (lasting,) = registry.tags(any_lab.name)
+    (lasting,) = registry.tags(lab.name)
     assert lasting not in ("latest", "cpu-py311")
     assert not done.stdout
 
     registry.refused = "none"
-    again = any_lab.build("--push", registry.address)
+    again = lab.build("--push", registry.address)
     assert again.returncode == 0, again.stderr
-    assert set(read_documents(registry, any_lab.name, "latest")[1]) == set(TYPES)
+    assert set(read_documents(registry, lab.name, "latest")[1]) == set(TYPES)
 
 
 def test_what_was_attached_before_a_fault_is_not_attached_again(lab: Lab, registry: Served) -> None:  # noqa: F811
@@ -215,32 +215,32 @@ def test_fault_that_passes_is_no_fault(lab: Lab, registry: Served, fault: int | 
     assert set(read_documents(registry, lab.name, "cpu-py311")[1]) == set(TYPES)
 
 
-def test_signed_image_is_verified_and_openssl_agrees(any_lab: Lab, registry: Served, tmp_path: Path) -> None:  # noqa: F811
+def test_signed_image_is_verified_and_openssl_agrees(lab: Lab, registry: Served, tmp_path: Path) -> None:  # noqa: F811
     if shutil.which("openssl") is None:
         give_up("openssl is not installed (apt-get install openssl)")
     key, public = tmp_path / "sign.key", tmp_path / "sign.pub"
     make = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256"]
     subprocess.run([*make, "-pass", "pass:s3cret", "-out", key], check=True, capture_output=True)
     subprocess.run(["openssl", "pkey", "-in", key, "-passin", "pass:s3cret", "-pubout", "-out", public], check=True)
-    any_lab.define()
-    any_lab.env["IMGBUILD_SIGN_PASSWORD"] = "s3cret"
+    lab.define()
+    lab.env["IMGBUILD_SIGN_PASSWORD"] = "s3cret"
     for _ in range(2):
         registry.asked.clear()
-        done = any_lab.build("--push", registry.address, "--sign-key", str(key))
+        done = lab.build("--push", registry.address, "--sign-key", str(key))
         assert done.returncode == 0, done.stderr
     assert not [ask for ask in registry.asked if ask[0] not in ("GET", "HEAD")]
     ref = done.stdout.strip()
-    verified = any_lab.run("verify", ref, "--key", str(public), "--sources", "host")
+    verified = lab.run("verify", ref, "--key", str(public), "--sources", "host")
     assert verified.returncode == 0, verified.stderr
     digest = registry.manifest(ref)[0]
-    assert verified.stdout == f"{registry.address}/{any_lab.name}@{digest}\n"
+    assert verified.stdout == f"{registry.address}/{lab.name}@{digest}\n"
 
-    (layer,) = registry.manifest(f"{registry.address}/{any_lab.name}:sha256-{digest[7:]}.sig")[1]["layers"]
+    (layer,) = registry.manifest(f"{registry.address}/{lab.name}:sha256-{digest[7:]}.sig")[1]["layers"]
     payload, signature = tmp_path / "payload", tmp_path / "signature"
     signature.write_bytes(base64.b64decode(layer["annotations"]["dev.cosignproject.cosign/signature"]))
     with open_writer(registry) as client:
         (blob,) = parse_descriptors([layer], "here")
-        payload.write_bytes(client.read_blob(any_lab.name, blob))
+        payload.write_bytes(client.read_blob(lab.name, blob))
     assert json.loads(payload.read_bytes())["critical"]["image"] == {"docker-manifest-digest": digest}
     check = ["openssl", "dgst", "-sha256", "-verify", public, "-signature", signature, payload]
     subprocess.run(check, check=True, capture_output=True)

@@ -29,11 +29,15 @@ TWO = {"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"}
 
 @pytest.fixture
 def built(any_lab: Lab) -> Lab:
-    """A lab with the images of two cells, which share layers."""
-    any_lab.define(matrix=TWO)
-    done = any_lab.build()
+    """A lab on each store with the images of two cells, which share layers."""
+    return build_two(any_lab)
+
+
+def build_two(lab: Lab) -> Lab:
+    lab.define(matrix=TWO)
+    done = lab.build()
     assert done.returncode == 0, done.stderr
-    return any_lab
+    return lab
 
 
 @pytest.fixture
@@ -99,7 +103,8 @@ def test_load_brings_back_the_very_image(built: Lab, tmp_path: Path) -> None:
     assert built.client.images.get(built.ref).id == before
 
 
-def test_tampered_byte_is_refused_before_the_engine_sees_anything(built: Lab, tmp_path: Path) -> None:
+def test_tampered_byte_is_refused_before_the_engine_sees_anything(lab: Lab, tmp_path: Path) -> None:
+    built = build_two(lab)
     path = bundle(built, tmp_path / "images.tar")
     with tarfile.open(path) as tar:
         largest = max(tar.getmembers(), key=lambda member: member.size)
@@ -115,7 +120,8 @@ def test_tampered_byte_is_refused_before_the_engine_sees_anything(built: Lab, tm
     assert not built.client.images.list(name=built.name)
 
 
-def test_cell_that_is_not_built_or_of_another_lock_makes_no_file(built: Lab, tmp_path: Path) -> None:
+def test_cell_that_is_not_built_or_of_another_lock_makes_no_file(lab: Lab, tmp_path: Path) -> None:
+    built = build_two(lab)
     path = tmp_path / "images.tar"
     built.client.images.remove(built.ref, force=True)
     done = built.run("bundle", "--all", "--output", str(path))
@@ -144,11 +150,11 @@ def test_skopeo_and_docker_read_it_too(built: Lab, other: Lab, kit: Path, tmp_pa
     assert {tag for image in loaded for tag in image.tags} >= {built.ref}
 
 
-def test_environment_runs_where_there_is_no_container(any_lab: Lab, tmp_path: Path) -> None:
-    any_lab.define(conda=["six", "numpy"], pip=["tqdm"])
-    assert any_lab.build().returncode == 0
+def test_environment_runs_where_there_is_no_container(lab: Lab, tmp_path: Path) -> None:
+    lab.define(conda=["six", "numpy"], pip=["tqdm"])
+    assert lab.build().returncode == 0
     archive = tmp_path / "env.tar.gz"
-    done = any_lab.run("bundle", "--all", "--format", "conda-pack", "--output", str(archive))
+    done = lab.run("bundle", "--all", "--format", "conda-pack", "--output", str(archive))
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{archive}\n"
     script = (
@@ -158,7 +164,7 @@ def test_environment_runs_where_there_is_no_container(any_lab: Lab, tmp_path: Pa
         " && tqdm --version && ! grep -rIl /opt/env lib etc"
     )
     mounts = {str(tmp_path): {"bind": "/archive", "mode": "ro"}}
-    said = any_lab.shell(IMAGE, f"exec bash -ec {shlex.quote(script)}", volumes=mounts, user="0")
+    said = lab.shell(IMAGE, f"exec bash -ec {shlex.quote(script)}", volumes=mounts, user="0")
     assert said.startswith("/home/somebody/environments/of/a/cluster 3.0\n")
 
 

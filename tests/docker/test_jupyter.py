@@ -165,11 +165,11 @@ def test_jupyter_serves_who_has_its_token_offline(options: list[str], image: Lab
         assert container.wait()["StatusCode"] == 0
 
 
-@pytest.mark.parametrize("options", USERS.values(), ids=USERS)
-def test_kernel_runs_a_notebook(options: list[str], image: Lab) -> None:
+@pytest.mark.parametrize("user", ["any user", "a root that is read-only"])
+def test_kernel_runs_a_notebook(user: str, image: Lab) -> None:
     write = f"cd $(mktemp -d); echo '{json.dumps(NOTEBOOK)}' > it.ipynb"
     execute = "jupyter execute --output=out.ipynb it.ipynb; cat out.ipynb"
-    done = run(image, "sh", "-c", f"{write}; {execute}", options=options)
+    done = run(image, "sh", "-c", f"{write}; {execute}", options=USERS[user])
     (cell,) = json.loads(done.stdout)["cells"]
     assert cell["outputs"][0]["data"]["text/plain"] == ["42"], done.stderr
 

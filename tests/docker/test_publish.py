@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.docker.test_push import registry  # noqa: F401 (a fixture)
-from tests.docker.test_schedule import FAIL_LAST, define_three
+from tests.docker.test_schedule import FAIL_LAST, OWN, define_three
 
 if TYPE_CHECKING:
     from tests.docker.conftest import Lab
@@ -40,15 +40,15 @@ def test_others_ship_when_a_cell_fails_and_a_rerun_sends_nothing_of_theirs(
 ) -> None:
     place = f"{registry.address}/team"
     refs = [f"{place}/{ref}" for ref in define_three(lab)]
-    lab.add_step(f"true{FAIL_LAST}" if fault == "build" else "true")
-    registry.refused = f"PUT /v2/team/{lab.name}/manifests/cpu-py313.*" if fault == "push" else "none"
+    lab.add_step(f"{OWN}{FAIL_LAST}" if fault == "build" else OWN)
+    registry.refused = f"PUT /v2/team/{lab.name}/manifests/cu128-py311.*" if fault == "push" else "none"
     done = lab.build("--push", place)
     assert done.returncode == (8 if fault == "build" else 10), done.stderr
     assert done.stdout.splitlines() == refs[:2]
     assert not registry.has(refs[2])
     theirs = {layer["digest"] for ref in refs[:2] for layer in registry.manifest(ref)[1]["layers"]}
 
-    lab.add_step("true")
+    lab.add_step(OWN)
     registry.refused = "none"
     registry.asked.clear()
     done = lab.build("--push", place)
@@ -58,9 +58,10 @@ def test_others_ship_when_a_cell_fails_and_a_rerun_sends_nothing_of_theirs(
     assert done.stderr.splitlines()[-1].partition("] ")[2].startswith(f"3 cells: {count} in ")
     sent = {path.partition("digest=")[2].replace("%3A", ":") for verb, path, _ in registry.asked if verb == "PUT"}
     assert registry.has(refs[2])
+    assert sent
     assert not sent & theirs
-    put = [path for verb, path, _ in registry.asked if verb == "PUT" and "/manifests/cpu-" in path]
-    assert all("/manifests/cpu-py313" in path for path in put), put
+    put = [path for verb, path, _ in registry.asked if verb == "PUT" and "-py311" in path]
+    assert all("/manifests/cu128-py311" in path for path in put), put
 
 
 def test_image_that_fails_its_checks_is_not_pushed(lab: Lab, registry: Registry) -> None:  # noqa: F811

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
     from tests.docker.conftest import Lab
 
-PYTHONS = ("3.9", "3.11", "3.13")
-FAIL_LAST = "{{ ' && echo no snakes here >&2 && exit 3' if cell.python.minor == 13 else '' }}"
+CELLS = ("py3.11-cpu", "py3.11-cu126", "py3.11-cu128")
+OWN = "echo {{ cell.id }} > /workspace/own"  # the cells have the same packages: without it they share every step
+FAIL_LAST = "{{ ' && echo no snakes here >&2 && exit 3' if cell.id.endswith('-cu128') else '' }}"
 
 
 def define_three(lab: Lab) -> list[str]:
     """Define three cells and return their refs."""
-    lab.define(matrix={"python": list(PYTHONS), "cuda": ["cpu"], "torch": "none"})
-    return [f"{lab.name}:cpu-py{python.replace('.', '')}" for python in PYTHONS]
+    lab.define(matrix={"python": ["3.11"], "cuda": ["cpu", "12.6", "12.8"], "torch": "none"})
+    return [f"{lab.name}:{tag}-py311" for tag in ("cpu", "cu126", "cu128")]
 
 
 def marker() -> str:
@@ -54,21 +55,21 @@ def building(lab: Lab) -> Iterator[subprocess.Popen[str]]:
 def test_cell_that_fails_stops_no_other_and_the_next_run_builds_only_that_one(any_lab: Lab, jobs: str) -> None:
     lab = any_lab
     refs = define_three(lab)
-    lab.add_step(f"true{FAIL_LAST}")
+    lab.add_step(f"{OWN}{FAIL_LAST}")
     done = lab.build("--jobs", jobs)
     assert done.returncode == 8, done.stderr
     assert done.stdout.splitlines() == refs[:2], done.stderr
     assert tags(lab) == set(refs[:2])
     *_, first, second, third, last = (line.partition("] ")[2] for line in done.stderr.splitlines())
-    assert first.startswith(f"✓ {lab.name}-py3.9-cpu ")
-    assert second.startswith(f"✓ {lab.name}-py3.11-cpu ")
-    assert third.startswith(f"✗ {lab.name}-py3.13-cpu ")
+    assert first.startswith(f"✓ {lab.name}-py3.11-cpu ")
+    assert second.startswith(f"✓ {lab.name}-py3.11-cu126 ")
+    assert third.startswith(f"✗ {lab.name}-py3.11-cu128 ")
     assert "exit code 3" in third
     assert last.startswith("3 cells: 2 built, 1 failed in ")
-    assert f"✗ {lab.name}-py3.13-cpu: " in done.stderr
+    assert f"✗ {lab.name}-py3.11-cu128: " in done.stderr
     assert "\n    no snakes here" in done.stderr
 
-    lab.add_step("true")
+    lab.add_step(OWN)
     done = lab.build("--jobs", jobs)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == refs
@@ -80,7 +81,7 @@ def test_shared_step_runs_once_and_its_failure_is_said_once(lab: Lab) -> None:
     lab.add_step(f"sleep 3; echo shared {marker()} >&2; exit 4", first=True)
     done = lab.build("--jobs", "3")
     assert (done.returncode, done.stdout) == (8, "")
-    cells = [f"{lab.name}-py{python}-cpu" for python in PYTHONS]
+    cells = [f"{lab.name}-{cell}" for cell in CELLS]
     said = [line.partition("] ")[2] for line in done.stderr.splitlines()]
     assert sum(line.startswith(f"✗ {', '.join(cells)}: ") for line in said) == 1
     assert sum("waits for this step of" in line for line in said) == 2
@@ -92,7 +93,7 @@ def test_shared_step_runs_once_and_its_failure_is_said_once(lab: Lab) -> None:
 def test_signal_stops_every_build_in_the_engine(lab: Lab, number: signal.Signals) -> None:
     define_three(lab)
     mark = marker()
-    lab.add_step(f"exec sleep {mark}")
+    lab.add_step(f"{OWN}; exec sleep {mark}")
     with building(lab) as process:
         wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
         process.send_signal(number)
@@ -124,7 +125,7 @@ def test_signal_ends_checks_and_removes_their_containers(lab: Lab) -> None:
 def test_second_signal_ends_at_once(lab: Lab) -> None:
     define_three(lab)
     mark = marker()
-    lab.add_step(f"exec sleep {mark}")
+    lab.add_step(f"{OWN}; exec sleep {mark}")
     with building(lab) as process:
         wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
         process.send_signal(signal.SIGINT)
@@ -139,7 +140,7 @@ def test_second_signal_ends_at_once(lab: Lab) -> None:
 def test_lost_engine_is_said_once(lab: Lab, tmp_path: Path) -> None:
     define_three(lab)
     mark = marker()
-    lab.add_step(f"exec sleep {mark}")
+    lab.add_step(f"{OWN}; exec sleep {mark}")
     wire = Wire(tmp_path / "wire", lab.url)
     lab.env["DOCKER_HOST"] = f"unix://{tmp_path}/wire"
     try:
