@@ -13,6 +13,7 @@ from builder.registry.attached import read_attached
 from builder.registry.content import ContentError, clean, parse_object
 from builder.render import LABEL, digest_packages
 from builder.site.entries import Package
+from builder.site.published import list_packages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,13 +57,6 @@ def read_contents(
         return Contents(packages=list_packages(found), origin=f"{own}")
     attached = read_bill(registry, repository, image)
     return None if attached is None else Contents(packages=attached, origin="the attached bill of materials")
-
-
-def list_packages(environment: Environment) -> tuple[Package, ...]:
-    """Return the packages of an environment, by kind and name."""
-    conda = [Package(name=it.name, version=it.version, kind="conda") for it in environment.conda]
-    pip = [Package(name=it.name, version=it.version, kind="pip") for it in environment.pip]
-    return tuple(sorted((*conda, *pip), key=_sort_key))
 
 
 def parse_bill(data: bytes, where: str) -> tuple[Package, ...]:

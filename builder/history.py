@@ -7,7 +7,6 @@ itself is what the tag meant before.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +20,7 @@ from builder.registry.parallel import read_all
 from builder.render import OCI
 from builder.sbom.results import parse_results
 from builder.site.entries import CheckResult, Previous
+from builder.site.published import find_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from builder.registry.image import PublishedImage
     from builder.site.entries import Package
     from builder.site.published import Published
+
+_CREATED = f"{OCI}.created"
 
 
 def add_history(registry: Registry, published: Sequence[Published]) -> tuple[Published, ...]:
@@ -46,8 +48,10 @@ def add_history(registry: Registry, published: Sequence[Published]) -> tuple[Pub
 
 def choose_previous(image: PublishedImage, others: Iterable[PublishedImage]) -> PublishedImage | None:
     """Return the newest of other images that is older than an image, None where none is known to be."""
-    made = _find_time(image)
-    older = [(time, it.digest, it) for it in others if made and (time := _find_time(it)) and time < made]
+    made = find_time(image.labels.get(_CREATED))
+    older = [
+        (time, it.digest, it) for it in others if made and (time := find_time(it.labels.get(_CREATED))) and time < made
+    ]
     return max(older, key=lambda it: it[:2])[2] if older else None
 
 
@@ -103,11 +107,3 @@ def _read_results(
         return parse_results(parse_object(data, repository)) if data else {}
     except (ContentError, ValueError):
         return {}
-
-
-def _find_time(image: PublishedImage) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(image.labels.get(f"{OCI}.created", ""))
-    except ValueError:
-        return None
-    return found if found.tzinfo else None

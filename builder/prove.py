@@ -89,10 +89,10 @@ class Prover:
             return Proof(
                 cell=job.cell.id, ref=image_ref(job), verdicts=self._check(job, environment, image_id, labels)
             )
-        digest = self.staging.find(job)
-        ref = f"{self.staging.name(job)}@{digest}"
+        found = self.staging.find(job)
+        ref = f"{self.staging.name(job)}@{found.digest}"
         self._say(job, "pulling the image")
-        for event in self.engine.pull(self.staging.name(job), digest):
+        for event in self.engine.pull(self.staging.name(job), found.digest):
             self.progress.event(job.cell.id, event)
         self._say(job, "checking the image")
         labels = self.engine.read_labels(ref)
@@ -100,7 +100,7 @@ class Prover:
         proof = Proof(cell=job.cell.id, ref=ref, verdicts=self._check(job, environment, ref, labels))
         if not (self.promote and proof.passed):
             return proof
-        return replace(proof, promoted=self.staging.promote(job, environment, digest, proof.verdicts))
+        return replace(proof, promoted=self.staging.promote(job, environment, found, proof.verdicts))
 
     def _check(self, job: Job, environment: Environment, image: str, labels: Mapping[str, str]) -> tuple[Verdict, ...]:
         expected = describe_cell(job, environment, PREFIX, labels)

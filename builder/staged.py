@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder.attach import attach_results, describe_subject, require_documents
 from builder.checks.suites import digest_checks
-from builder.errors import CheckError, RegistryError
+from builder.errors import CheckError
 from builder.tags import list_moving_tags, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from builder.context import Context
     from builder.inputs import Job
     from builder.lock import Environment
+    from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
 
 
@@ -32,8 +33,8 @@ class Staging:
         """Return what the engine calls the repository of a cell's images."""
         return f"{self.place}/{job.cell.image}"
 
-    def find(self, job: Job) -> str:
-        """Return the digest of a cell's image: the one that waits, else the first that was published from the same.
+    def find(self, job: Job) -> Descriptor:
+        """Return the manifest of a cell's image: the one that waits, else the first that was published from the same.
 
         Raises CheckError when neither is there, and RegistryError.
         """
@@ -44,9 +45,11 @@ class Staging:
         if found is None:
             hint = f"run `imgbuild build --push {self.place} --stage` for it first."
             raise CheckError(f"{self.name(job)}:{tag} is not in the registry", hint=hint)
-        return found.digest
+        return found
 
-    def promote(self, job: Job, environment: Environment, digest: str, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    def promote(
+        self, job: Job, environment: Environment, image: Descriptor, verdicts: Sequence[Verdict]
+    ) -> tuple[str, ...]:
         """Let the moving tags of a cell name an image that passed a test, and return their refs.
 
         What the test found is attached to the image before; nothing of the image itself is uploaded. Raises
@@ -54,17 +57,14 @@ class Staging:
         then none, or the first of them, have moved.
         """
         repository = self._repository(job)
-        require_documents(self.registry, repository, digest)
-        image = self.registry.find(repository, digest)
-        if image is None:
-            raise RegistryError(f"{self.name(job)}@{digest} is gone", hint="who removes images there?")
-        subject = describe_subject(job, environment, f"{self.name(job)}@{digest}", digest)
+        require_documents(self.registry, repository, image.digest)
+        subject = describe_subject(job, environment, f"{self.name(job)}@{image.digest}", image.digest)
         found = {it.check: it.verdict for it in verdicts}
         checks = digest_checks(job.definition)
         attach_results(self.registry, repository, image, subject, found, checks=checks)
         tags = list_moving_tags(job)
         for tag in tags:
-            self.registry.copy_tag(repository, digest, tag)
+            self.registry.copy_tag(repository, image.digest, tag)
         return tuple(f"{self.name(job)}:{tag}" for tag in tags)
 
     def _repository(self, job: Job) -> str:

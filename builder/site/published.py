@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from builder.render import LABEL, OCI, digest_packages
-from builder.site.entries import VERSION, Entry, parse_entries
+from builder.site.entries import VERSION, Entry, Package, parse_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from builder.lock import Environment
     from builder.registry.image import PublishedImage
-    from builder.site.entries import CheckResult, Package, Previous
+    from builder.site.entries import CheckResult, Previous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,10 @@ def make_entries(images: Iterable[Published]) -> tuple[Entry, ...]:
 def _make_node(published: Published) -> dict[str, Any]:
     image = published.image
     told = {key.removeprefix(f"{LABEL}."): value for key, value in image.labels.items()}
+    locked = published.environment
+    is_own = locked is not None and digest_packages(locked) == told.get("packages")
+    packages = list_packages(locked) if locked and is_own else published.packages
+    created = find_time(image.labels.get(f"{OCI}.created"), image.created)
     has_gpu = told.get("cuda") != "cpu"
     return {
         "image": told.get("image"),
@@ -63,23 +68,22 @@ def _make_node(published: Published) -> dict[str, Any]:
         "arches": told.get("arches", "").split() if has_gpu else [],
         "compressed": image.compressed,
         "unpacked": None,
-        "created": _find_time(image.labels.get(f"{OCI}.created"), image.created),
+        "created": created and created.isoformat(),
         "revision": image.labels.get(f"{OCI}.revision"),
-        "packages": _list_packages(published, told.get("packages")),
+        "packages": [asdict(package) for package in packages],
         "verdicts": [asdict(verdict) for verdict in published.verdicts],
         "previous": asdict(published.previous) if published.previous else None,
     }
 
 
-def _list_packages(published: Published, told: str | None) -> list[dict[str, str]]:
-    environment = published.environment
-    if environment is None or digest_packages(environment) != told:
-        return [asdict(package) for package in published.packages]
-    kinds = (("conda", environment.conda), ("pip", environment.pip))
-    return [{"name": it.name, "version": it.version, "kind": kind} for kind, found in kinds for it in found]
+def list_packages(environment: Environment) -> tuple[Package, ...]:
+    """Return the packages of an environment, by kind and name."""
+    conda = [Package(name=it.name, version=it.version, kind="conda") for it in environment.conda]
+    pip = [Package(name=it.name, version=it.version, kind="pip") for it in environment.pip]
+    return tuple(sorted((*conda, *pip), key=attrgetter("kind", "name")))
 
 
-def _find_time(*texts: str | None) -> str | None:
+def find_time(*texts: str | None) -> datetime | None:
     """Return the first text that is a time with its zone."""
     for text in filter(None, texts):
         try:
@@ -87,5 +91,5 @@ def _find_time(*texts: str | None) -> str | None:
         except ValueError:
             continue
         if found.tzinfo:
-            return found.isoformat()
+            return found
     return None

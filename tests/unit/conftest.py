@@ -16,6 +16,10 @@ import pytest
 
 import builder.checks
 from builder import cli
+from builder.registry import transport
+from builder.registry.place import Place
+from builder.registry.writing import Writer
+from tests.registry import FakeRegistry, run_fake
 from tests.samples import digest
 
 if TYPE_CHECKING:
@@ -62,6 +66,19 @@ def _write_wheel(path: Path, name: str, version: str, requires: Iterable[str]) -
         wheel.writestr(f"{info}/METADATA", "\n".join(metadata) + "\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with run_fake() as made:
+        yield made
+
+
+@pytest.fixture
+def writer(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+    monkeypatch.setattr(transport, "_PAUSES", (0.01,) * 7)
+    with Writer(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: None) as made:
+        yield made
 
 
 @pytest.fixture

@@ -20,16 +20,13 @@ from builder.context import Context, ContextFile
 from builder.errors import Cancelled, CheckError, RegistryError
 from builder.project import load_project
 from builder.publish import Publisher
-from builder.registry import transport
 from builder.registry.content import Descriptor, parse_descriptors
-from builder.registry.place import Place
-from builder.registry.writing import Writer
 from builder.sbom.inventory import Inventory, Owned
 from builder.sbom.results import parse_results
 from builder.sbom.subject import Subject
 from builder.staged import Staging
 from builder.tags import tag_image, tag_lasting
-from tests.registry import FakeRegistry, run_fake
+from tests.registry import FakeRegistry
 from tests.samples import BASE, PROJECT, make_conda, make_environment, make_job, make_locked, make_python, make_wheel
 
 if TYPE_CHECKING:
@@ -37,24 +34,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.locked import LockedCell
+    from builder.registry.writing import Writer
 
 NAME = "team/pytorch"
 CELL = make_environment(conda=[*make_python("3.10.16"), make_conda("zlib")], pip=[make_wheel("torch", "2.7.1+cu118")])
 CONTEXT = Context(files=(ContextFile(path="Dockerfile", data=b"FROM x"),))
 FOUND = (Verdict(check="python", verdict="pass", detail=""), Verdict(check="device", verdict="skip", detail=""))
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with run_fake() as made:
-        yield made
-
-
-@pytest.fixture
-def writer(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
-    monkeypatch.setattr(transport, "_PAUSES", (0.01,) * 7)
-    with Writer(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: None) as made:
-        yield made
 
 
 def make_inventory() -> Inventory:
@@ -222,8 +207,8 @@ def run(publisher: Publisher, engine: Engine, locked: LockedCell) -> tuple[str, 
     return ref, said
 
 
-def promote(staging: Staging, locked: LockedCell, digest: str) -> tuple[str, ...]:
-    return staging.promote(locked.job, locked.environment, digest, FOUND)
+def promote(staging: Staging, locked: LockedCell) -> tuple[str, ...]:
+    return staging.promote(locked.job, locked.environment, staging.find(locked.job), FOUND)
 
 
 def test_tags_move_after_everything_else(
@@ -343,15 +328,15 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
     assert list(fake.tags[NAME]) == [lasting, f"{lasting}-staged"]
     assert said == ["pushing the image", "attaching its documents"]
     staging = Staging(registry=writer, place=place, contexts={locked.id: CONTEXT})
-    assert staging.find(locked.job) == engine.image_id
+    assert staging.find(locked.job).digest == engine.image_id
     fake.asked.clear()
     tags = ("2.7.1-cu118-py310", "latest")
-    assert promote(staging, locked, engine.image_id) == tuple(f"{place}/pytorch:{tag}" for tag in tags)
+    assert promote(staging, locked) == tuple(f"{place}/pytorch:{tag}" for tag in tags)
     assert fake.sent("PUT")[-2:] == [f"/v2/{NAME}/manifests/{tag}" for tag in tags]
     results = read_documents(writer, Descriptor(media_type="", digest=engine.image_id, size=0))[RETEST]
     assert parse_results(json.loads(results)) == {it.check: it.verdict for it in FOUND}
     fake.asked.clear()
-    assert promote(staging, locked, engine.image_id)
+    assert promote(staging, locked)
     assert not fake.sent()
 
 
@@ -366,11 +351,11 @@ def test_image_whose_publishing_was_stopped_gets_no_tag(
     listed.remove(next(it for it in listed if it["annotations"][DOCUMENT] == kind))
     staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
     with pytest.raises(RegistryError, match=f"lacks documents: {kind}\n") as caught:
-        promote(staging, locked, staging.find(locked.job))
+        promote(staging, locked)
     assert caught.value.hint
     assert list(fake.tags[NAME]) == [lasting, f"{lasting}-staged"]
     run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
-    assert promote(staging, locked, engine.image_id)
+    assert promote(staging, locked)
 
 
 def test_image_that_was_built_once_more_is_the_one_that_waits(
@@ -381,7 +366,7 @@ def test_image_that_was_built_once_more_is_the_one_that_waits(
     staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
     for engine in (*engines, engines[0]):
         run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
-        assert staging.find(locked.job) == engine.image_id
+        assert staging.find(locked.job).digest == engine.image_id
     fake.asked.clear()
     run(make_publisher(engines[0], writer, monkeypatch, staged=True), engines[0], locked)
     assert not fake.sent()
@@ -395,4 +380,4 @@ def test_image_that_never_waited_is_found_by_its_tag_that_lasts(
     with pytest.raises(CheckError, match="is not in the registry"):
         staging.find(locked.job)
     run(make_publisher(engine, writer, monkeypatch), engine, locked)
-    assert staging.find(locked.job) == engine.image_id
+    assert staging.find(locked.job).digest == engine.image_id

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.contents import CYCLONEDX, list_packages, parse_bill
+from builder.contents import CYCLONEDX, parse_bill
 from builder.difference import Side, compare_sides
 from builder.difference_text import draw_difference
 from builder.registry.content import ContentError, Descriptor, digest_of
@@ -17,24 +17,18 @@ from builder.registry.image import PublishedImage
 from builder.render import digest_packages
 from builder.sbom.cyclonedx import dump_cyclonedx
 from builder.sbom.subject import Subject, find_created
+from builder.site.published import list_packages
 from tests.published import Workshop, make_workshop
-from tests.registry import FakeRegistry, run_fake
 from tests.samples import make_environment, make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from builder.lock import Environment
+    from tests.registry import FakeRegistry
     from tests.unit.conftest import Run
 
 REPOSITORY = "team/demo"
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with run_fake() as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,17 +9,14 @@ import pytest
 
 from builder.attach import DOCUMENT, TYPES
 from builder.history import add_history
-from builder.registry import transport
 from builder.registry.image import read_image
-from builder.registry.place import Place
 from builder.registry.writing import Artifact, Writer
 from builder.render import LABEL, OCI
 from builder.site.entries import CheckResult, Package, Previous
 from builder.site.published import Published, make_entries
-from tests.registry import FakeRegistry, run_fake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.registry import FakeRegistry
 
 NAME = "team/demo"
 TAG = "cpu-py311"
@@ -31,19 +28,6 @@ RESULTS = {
         "configuration": [{"name": "checks", "annotations": {"skipped": ["matmul"]}}],
     }
 }
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with run_fake() as made:
-        yield made
-
-
-@pytest.fixture
-def writer(fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
-    monkeypatch.setattr(transport, "_PAUSES", (0.01,) * 7)
-    with Writer(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: None) as made:
-        yield made
 
 
 def add(fake: FakeRegistry, day: int, *tags: str) -> str:

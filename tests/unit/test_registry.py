@@ -32,12 +32,6 @@ Open = "Callable[..., Registry]"
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with run_fake() as made:
-        yield made
-
-
-@pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "_PAUSES", (0.01,) * 7)
 

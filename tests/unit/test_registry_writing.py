@@ -14,7 +14,7 @@ from builder.registry import transport
 from builder.registry.content import ContentError, Descriptor, digest_of
 from builder.registry.place import Place
 from builder.registry.writing import Artifact, Writer, make_manifest
-from tests.registry import INDEX, FakeRegistry, run_fake
+from tests.registry import INDEX, FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,12 +25,6 @@ NAME = "team/app"
 KIND = "application/vnd.cyclonedx+json"
 BILL = Artifact(artifact_type=KIND, media_type=KIND, data=b'{"bill": 1}', annotations=(("dev.example", "1"),))
 STATEMENT = Artifact(artifact_type="application/vnd.in-toto+json", media_type="application/json", data=b"{}")
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with run_fake() as made:
-        yield made
 
 
 @pytest.fixture

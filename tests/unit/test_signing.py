@@ -30,19 +30,18 @@ from builder.signing.keys import PASSWORD, read_public_key, read_signing_key
 from builder.signing.payload import Claim, dump_claim, parse_claim
 from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims
 from builder.signing.verify import Finding, verify_image
-from tests.registry import FakeRegistry, run_fake
-from tests.unit.test_attach import NAME, Asked, Engine, add_image, locked, make_facts, make_publisher, run, writer
+from tests.unit.test_attach import NAME, Asked, Engine, add_image, locked, make_facts, make_publisher, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from builder.locked import LockedCell
     from builder.registry.content import Descriptor
     from builder.signing.keys import SigningKey
     from builder.signing.verify import Verified
+    from tests.registry import FakeRegistry
 
-__all__ = ["locked", "writer"]  # fixtures
+__all__ = ["locked"]  # fixtures
 
 DIGEST, BILL = ("sha256:" + number * 64 for number in "ab")
 CLAIM = Claim(repository="registry.example/team/pytorch", image=DIGEST, documents=frozenset({BILL}))
@@ -52,12 +51,6 @@ SIGN = {"p256": lambda: ec.generate_private_key(ec.SECP256R1()), "ed25519": ed25
 @pytest.fixture(autouse=True)
 def no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PASSWORD, raising=False)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with run_fake() as made:
-        yield made
 
 
 def write_keys(folder: Path, key: Any, password: str = "", form: PrivateFormat = PrivateFormat.PKCS8) -> Path:

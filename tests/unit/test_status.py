@@ -10,22 +10,16 @@ import pytest
 
 from builder.site.entries import read_entries
 from tests.published import PATH, Workshop, make_workshop
-from tests.registry import INDEX, FakeRegistry, run_fake
+from tests.registry import INDEX, FakeRegistry
 from tests.samples import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.unit.conftest import Run
 
     Ask = Callable[..., tuple[int, dict[str, Any], str]]
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with run_fake() as made:
-        yield made
 
 
 @pytest.fixture
