@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from builder.registry.client import Registry
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
-    from builder.sbom.inventory import Inventory
+    from builder.sbom.files import FileList
 
-Kind = Literal["cyclonedx", "spdx", "provenance", "checks"]
+Kind = Literal["cyclonedx", "files", "spdx", "provenance", "checks"]
 
 DOCUMENT = f"{LABEL}.document"
 """Annotation that says which of the documents it is."""
@@ -33,13 +33,21 @@ DOCUMENT = f"{LABEL}.document"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 """Annotation that says what a statement tells (docs.docker.com, "Image attestation storage")."""
 
+CYCLONEDX = "application/vnd.cyclonedx+json"
+"""The type of a bill of materials that scanners read (iana.org, media types)."""
+
 TYPES: Mapping[Kind, str] = {
-    "cyclonedx": "application/vnd.cyclonedx+json",
+    "cyclonedx": CYCLONEDX,
+    "files": "application/vnd.imgbuild.files.v1",
     "spdx": "application/spdx+json",
     "provenance": "application/vnd.in-toto+json",
     "checks": "application/vnd.in-toto+json",
 }
-"""The documents of an image, and their types (iana.org, media types; github.com/in-toto/attestation, spec/v1)."""
+"""The documents of an image, and their types (iana.org, media types; github.com/in-toto/attestation, spec/v1).
+
+Scanners take the first attached bill with a type they know, and only one with a single payload (trivy,
+pkg/oci/artifact.go): the lists of files, which are several, have a type of their own.
+"""
 
 RETEST = "test"
 """The results of a later test than the one before publishing: an image may have some from machines with a GPU."""
@@ -49,8 +57,9 @@ _ROUNDS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the documents of one image tell; the inventory and the verdicts are asked for only when they are needed.
+    """What the documents of one image tell; the files and the verdicts are asked for only when they are needed.
 
+    Two documents need the files, and each asks for them.
     `sources` and `builder_id` are what `dump_provenance` takes, `checks` and the verdicts what `dump_results` does.
     """
 
@@ -58,7 +67,7 @@ class Facts:
     sources: Mapping[str, str]
     builder_id: str
     checks: str
-    take_inventory: Callable[[], Inventory]
+    list_files: Callable[[], tuple[FileList, ...]]
     find_verdicts: Callable[[], Mapping[str, str]]
 
 
@@ -68,7 +77,7 @@ def attach_documents(
     """Attach to a manifest what it lacks of its documents, and return the digest of each document's manifest.
 
     Those that are there stay as they are; with `trusted` only these count as there, and others are made once more.
-    Raises RegistryError when the registry does not take them, and what asking for inventory and verdicts raises.
+    Raises RegistryError when the registry does not take them, and what asking for files and verdicts raises.
     """
     made: dict[Kind, Artifact] = {}
     known: dict[Kind, str] = {}
@@ -108,7 +117,7 @@ def attach_results(
     told = ((DOCUMENT, RETEST), (PREDICATE_TYPE, PREDICATE))
     data = dump_results(subject, verdicts, checks=checks).encode()
     form = TYPES["checks"]
-    writer.attach(repository, image, Artifact(artifact_type=form, media_type=form, data=data, annotations=told))
+    writer.attach(repository, image, Artifact(artifact_type=form, media_type=form, blobs=(data,), annotations=told))
 
 
 def describe_subject(job: Job, environment: Environment, ref: str, digest: str | None = None) -> Subject:
@@ -126,9 +135,13 @@ def describe_subject(job: Job, environment: Environment, ref: str, digest: str |
 
 def make_artifact(kind: Kind, facts: Facts) -> Artifact:
     """Return one of the documents of an image."""
+    if kind == "files":
+        lists = tuple(it.data for it in facts.list_files())
+        told = ((DOCUMENT, kind),)
+        return Artifact(artifact_type=TYPES[kind], media_type=CYCLONEDX, blobs=lists, annotations=told)
     text, predicate = _dump(kind, facts)
     told = ((DOCUMENT, kind), *(((PREDICATE_TYPE, predicate),) if predicate else ()))
-    return Artifact(artifact_type=TYPES[kind], media_type=TYPES[kind], data=text.encode(), annotations=told)
+    return Artifact(artifact_type=TYPES[kind], media_type=TYPES[kind], blobs=(text.encode(),), annotations=told)
 
 
 def digest_sources(project: Project, image: str) -> dict[str, str]:
@@ -154,13 +167,13 @@ def _list_documents(
     return found
 
 
-def _dump(kind: Kind, facts: Facts) -> tuple[str, str]:
+def _dump(kind: Literal["cyclonedx", "spdx", "provenance", "checks"], facts: Facts) -> tuple[str, str]:
     """Return a document, and the type of its predicate where it is a statement."""
     from builder.sbom import cyclonedx, provenance, results, spdx  # the libraries of the formats are slow to import
 
     match kind:
         case "cyclonedx":
-            return cyclonedx.dump_cyclonedx(facts.subject, facts.take_inventory()), ""
+            return cyclonedx.dump_cyclonedx(facts.subject, facts.list_files()), ""
         case "spdx":
             return spdx.dump_spdx(facts.subject), ""
         case "provenance":

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from builder.attach import CYCLONEDX
 from builder.errors import LockError
 from builder.lock import FILE_NAME, read_lock
 from builder.locking import cache_dir
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from builder.lock import Environment
     from builder.registry.client import Registry
     from builder.registry.image import PublishedImage
-
-CYCLONEDX = "application/vnd.cyclonedx+json"
-"""The type of an attached bill of materials that is read here (iana.org, media types)."""
 
 _KINDS: dict[str, Literal["conda", "pip"]] = {"pkg:conda/": "conda", "pkg:pypi/": "pip"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")

@@ -12,6 +12,7 @@ from builder.checks.inventory import take_inventory
 from builder.checks.suites import digest_checks
 from builder.errors import RegistryError
 from builder.registry.content import Descriptor, parse_descriptor
+from builder.sbom.files import list_files
 from builder.signing.payload import Claim
 from builder.signing.signatures import attach_signature, name_tag, read_claims
 from builder.steps import PREFIX
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from builder.locked import LockedCell
     from builder.registry.content import Manifest
     from builder.registry.writing import Writer
+    from builder.sbom.files import FileList
     from builder.signing.keys import SigningKey
 
 
@@ -71,13 +73,12 @@ class Publisher:
         tag, image = self._push_lasting(image_id, locked, context, repository, require_verdicts=find_verdicts)
         report("attaching its documents")
         subject = describe_subject(job, locked.environment, self._name(repository, tag), image.digest)
-        take = partial(take_inventory, image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
         facts = Facts(
             subject=subject,
             sources=self.sources[job.cell.image],
             builder_id=self.builder_id,
             checks=digest_checks(job.definition),
-            take_inventory=take,
+            list_files=cache(partial(self._list_files, image_id, locked)),
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
         )
         self._attach(repository, image, facts)
@@ -119,6 +120,10 @@ class Publisher:
                 return tag, Descriptor(media_type=found.media_type, digest=found.digest, size=len(found.data))
         message = f"{self._name(repository, tag)} is not the image that was pushed there"
         raise RegistryError(message, hint="who else pushes there? Run the same command again.")
+
+    def _list_files(self, image_id: str, locked: LockedCell) -> tuple[FileList, ...]:
+        inventory = take_inventory(image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
+        return list_files(locked.environment, locked.layers, inventory)
 
     def _attach(self, repository: str, image: Descriptor, facts: Facts) -> None:
         if self.key is None:

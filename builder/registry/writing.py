@@ -34,14 +34,14 @@ _ROUNDS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """What can be attached to an image: one payload, with its type and annotations.
+    """What can be attached to an image: payloads of one type, with annotations.
 
-    `annotations` are of the manifest, and so found in lists of what is attached; `blob_annotations` of the payload.
+    `annotations` are of the manifest, and so found in lists of what is attached; `blob_annotations` of each payload.
     """
 
     artifact_type: str
     media_type: str
-    data: bytes
+    blobs: tuple[bytes, ...]
     annotations: tuple[tuple[str, str], ...] = ()
     blob_annotations: tuple[tuple[str, str], ...] = ()
 
@@ -56,18 +56,23 @@ class Writer(Registry):
     def __init__(self, place: Place, find_login: Callable[[str], Login], *, patience: float = PATIENCE) -> None:
         super().__init__(place, find_login, patience=patience)
         self._listing = threading.Lock()
+        self._sending: dict[tuple[str, str], threading.Lock] = {}
 
     def put_blob(self, repository: str, data: bytes) -> str:
-        """Let a repository have some bytes, and return their digest."""
+        """Let a repository have some bytes, and return their digest.
+
+        Of threads that have the same bytes at the same time one sends them.
+        """
         digest = digest_of(data)
         reply: Reply | None = None
-        for _ in range(_ROUNDS):
-            if self._write("HEAD", repository, f"blobs/{digest}").status == 200:
-                return digest
-            reply = self._upload(repository, digest, data)
-            if reply.status == 201:
-                return digest
-            # An upload that a fault has cut off is not always one that can be ended; a new one is.
+        with self._sending.setdefault((repository, digest), threading.Lock()):
+            for _ in range(_ROUNDS):
+                if self._write("HEAD", repository, f"blobs/{digest}").status == 200:
+                    return digest
+                reply = self._upload(repository, digest, data)
+                if reply.status == 201:
+                    return digest
+                # An upload that a fault has cut off is not always one that can be ended; a new one is.
         raise self._refused(f"{repository}: the blob {digest}", reply)
 
     def put_manifest(self, repository: str, target: str, data: bytes, media_type: str) -> Reply:
@@ -106,7 +111,7 @@ class Writer(Registry):
         )
         if any(it.digest == made.digest for it in self.list_referrers(repository, subject.digest)):
             return made
-        for blob in (EMPTY, artifact.data):
+        for blob in (EMPTY, *artifact.blobs):
             self.put_blob(repository, blob)
         reply = self.put_manifest(repository, made.digest, data, OCI_MANIFEST)
         if "OCI-Subject" not in reply.headers:
@@ -170,14 +175,17 @@ def make_manifest(subject: Descriptor, artifact: Artifact) -> tuple[dict[str, An
 
     Source: github.com/opencontainers/image-spec, manifest.md, "Guidelines for Artifact Usage".
     """
-    blob = {"mediaType": artifact.media_type, "digest": digest_of(artifact.data), "size": len(artifact.data)}
+    blob_told = {"annotations": dict(artifact.blob_annotations)} if artifact.blob_annotations else {}
     told = {"annotations": dict(artifact.annotations)} if artifact.annotations else {}
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": artifact.artifact_type,
         "config": {"mediaType": _EMPTY_TYPE, "digest": digest_of(EMPTY), "size": len(EMPTY)},
-        "layers": [blob | ({"annotations": dict(artifact.blob_annotations)} if artifact.blob_annotations else {})],
+        "layers": [
+            {"mediaType": artifact.media_type, "digest": digest_of(blob), "size": len(blob), **blob_told}
+            for blob in artifact.blobs
+        ],
         "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.size},
         **told,
     }

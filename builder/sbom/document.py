@@ -9,9 +9,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from builder import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from builder.sbom.inventory import Inventory
     from builder.sbom.subject import Subject
 
 HOME = "https://imgbuild.dev"
@@ -21,9 +20,12 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 """The type of an in-toto statement (github.com/in-toto/attestation, spec/v1/statement.md)."""
 
 
-def name_document(form: str, subject: Subject, inventory: Inventory | None = None) -> UUID:
-    """Return the UUID of a document: the same for the same content, and another for any other."""
-    return uuid5(NAMESPACE_URL, f"{HOME} {__version__} {form} {subject!r} {inventory!r}")
+def name_document(form: str, subject: Subject, parts: Iterable[str] = ()) -> UUID:
+    """Return the UUID of a document: the same for the same content, and another for any other.
+
+    `parts` name the documents that it links to.
+    """
+    return uuid5(NAMESPACE_URL, " ".join([HOME, __version__, form, repr(subject), *parts]))
 
 
 def dump_document(data: Mapping[str, Any]) -> str:

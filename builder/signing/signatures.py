@@ -42,7 +42,7 @@ def attach_signature(writer: Writer, repository: str, image: Descriptor, claim: 
     """
     data = dump_claim(claim)
     told = ((_ANNOTATION, base64.b64encode(key.sign(data)).decode()),)
-    artifact = Artifact(artifact_type=SIGNATURE, media_type=_PAYLOAD, data=data, blob_annotations=told)
+    artifact = Artifact(artifact_type=SIGNATURE, media_type=_PAYLOAD, blobs=(data,), blob_annotations=told)
     writer.attach(repository, image, artifact)
     _, own = make_manifest(image, artifact)
     known = writer.read(repository, name_tag(image.digest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import secrets
 import shutil
@@ -43,9 +44,9 @@ ATTACHING = r"(POST|PUT|PATCH) .*/manifests/sha256.*"
 """Requests of what is attached: the engine puts manifests under tags."""
 
 
-def read_documents(served: Served, name: str, tag: str) -> tuple[str, dict[str, bytes]]:
-    """Return the digest that a tag names, and what is attached to it, by kind."""
-    documents = {}
+def read_documents(served: Served, name: str, tag: str) -> tuple[str, dict[str, list[bytes]]]:
+    """Return the digest that a tag names, and the payloads of what is attached to it, by kind."""
+    documents: dict[str, list[bytes]] = {}
     with Registry(find_place(served.address, Sources(name="host")), lambda _: None) as client:
         image = client.find(name, tag)
         assert image is not None
@@ -55,8 +56,8 @@ def read_documents(served: Served, name: str, tag: str) -> tuple[str, dict[str, 
             kind = dict(referrer.annotations)[DOCUMENT]
             assert kind not in documents
             assert referrer.artifact_type == TYPES[kind]  # type: ignore[index]
-            (blob,) = parse_descriptors(manifest.parse()["layers"], "here")
-            documents[kind] = client.read_blob(name, blob)
+            blobs = parse_descriptors(manifest.parse()["layers"], "here")
+            documents[kind] = [client.read_blob(name, blob) for blob in blobs]
     return image.digest, documents
 
 
@@ -64,8 +65,13 @@ def open_writer(served: Served) -> Writer:
     return Writer(find_place(served.address, Sources(name="host")), lambda _: None)
 
 
-def require_statement(data: bytes, digest: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(data)
+def load(payloads: list[bytes]) -> Any:
+    (data,) = payloads
+    return json.loads(data)
+
+
+def require_statement(payloads: list[bytes], digest: str) -> dict[str, Any]:
+    told: dict[str, Any] = load(payloads)
     Statement.copy_from_pb(ParseDict(told, Message())).validate()
     assert [it["digest"] for it in told["subject"]] == [{"sha256": digest.removeprefix("sha256:")}]
     return told
@@ -78,15 +84,20 @@ def test_each_document_is_valid_and_about_the_image(any_lab: Lab, registry: Serv
     digest, documents = read_documents(registry, f"team/{any_lab.name}", "cpu-py311")
     assert set(documents) == set(TYPES)
 
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(documents["cyclonedx"].decode()) is None
-    bill = json.loads(documents["cyclonedx"])
+    bill = load(documents["cyclonedx"])
     assert digest.removeprefix("sha256:") in bill["metadata"]["component"]["purl"]
-    named = {file["location"] for it in bill["components"] for file in it.get("evidence", {}).get("occurrences", ())}
+    purls = {it["purl"] for it in bill["components"]}
+    linked = {it["hashes"][0]["content"] for it in bill["externalReferences"]}
+    assert linked == {hashlib.sha256(data).hexdigest() for data in documents["files"]}
+    for data in (*documents["cyclonedx"], *documents["files"]):
+        assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data.decode()) is None
+    packages = [it for data in documents["files"] for it in json.loads(data)["components"] if it.get("purl") in purls]
+    named = {file["location"] for it in packages for file in it["evidence"]["occurrences"]}
     files = set(any_lab.shell(any_lab.ref, "find /opt/env ! -type d").split("\n")) - {""}
     assert len(files & named) / len(files) >= 0.999
     assert not named - files
 
-    spdx = JsonLikeDictParser().parse(json.loads(documents["spdx"]))
+    spdx = JsonLikeDictParser().parse(load(documents["spdx"]))
     assert validate_full_spdx_document(spdx, "SPDX-2.3") == []
 
     provenance = require_statement(documents["provenance"], digest)
@@ -159,7 +170,7 @@ def test_verdicts_that_nobody_knows_any_more_are_found_anew(
     lab.env["XDG_CACHE_HOME"] = str(tmp_path)
     done = lab.build("--push", registry.address)
     assert done.returncode == 0, done.stderr
-    results = json.loads(read_documents(registry, lab.name, "cpu-py311")[1]["checks"])["predicate"]
+    results = load(read_documents(registry, lab.name, "cpu-py311")[1]["checks"])["predicate"]
     assert "conda-packages" in results["passedTests"]
 
 
@@ -196,12 +207,12 @@ def test_no_secret_and_no_mirror_is_in_a_document(lab: Lab, registry: Served, ki
     done = lab.build("--push", registry.address)
     assert done.returncode == 0, done.stderr
     documents = read_documents(registry, lab.name, "cpu-py311")[1]
-    assert json.loads(documents["provenance"])["predicate"]["runDetails"]["builder"]["id"] == (
+    assert load(documents["provenance"])["predicate"]["runDetails"]["builder"]["id"] == (
         "https://ci.example/builders/images"
     )
-    for kind, data in documents.items():
-        assert canary.encode() not in data, kind
-        assert host.encode() not in data, kind
+    for kind, payloads in documents.items():
+        assert canary.encode() not in b"".join(payloads), kind
+        assert host.encode() not in b"".join(payloads), kind
 
 
 @pytest.mark.parametrize("fault", ["reset", 503, 429])

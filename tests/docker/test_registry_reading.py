@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from benchmarks.registry import find_free_port
-from builder.contents import CYCLONEDX
+from builder.attach import CYCLONEDX
 from builder.errors import RegistryError
 from builder.registry import place
 from builder.registry.client import Registry

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from builder.errors import Cancelled, CheckError, RegistryError
 from builder.project import load_project
 from builder.publish import Publisher
 from builder.registry.content import Descriptor, parse_descriptors
+from builder.sbom.files import FileList, list_files
 from builder.sbom.inventory import Inventory, Owned
 from builder.sbom.results import parse_results
 from builder.sbom.subject import Subject
@@ -65,6 +67,10 @@ class Asked(Counter[str]):
         self["inventory"] += 1
         return make_inventory()
 
+    def list(self) -> tuple[FileList, ...]:
+        (locked,) = make_locked((make_job(), CELL))
+        return list_files(CELL, locked.layers, self.take())
+
     def find(self) -> dict[str, str]:
         self["verdicts"] += 1
         return {it.check: it.verdict for it in FOUND}
@@ -85,7 +91,7 @@ def make_facts(asked: Asked, digest: str) -> Facts:
         sources={"images/pytorch/image.yaml": "1" * 64},
         builder_id="https://ci.example/builder",
         checks="sha256:" + "c" * 64,
-        take_inventory=asked.take,
+        list_files=cache(asked.list),
         find_verdicts=asked.find,
     )
 
@@ -100,8 +106,8 @@ def read_documents(writer: Writer, image: Descriptor) -> dict[str, bytes]:
     for referrer in writer.list_referrers(NAME, image.digest):
         manifest = writer.read(NAME, referrer.digest)
         assert manifest is not None
-        (blob,) = parse_descriptors(manifest.parse()["layers"], "here")
-        documents[dict(referrer.annotations)[DOCUMENT]] = writer.read_blob(NAME, blob)
+        blobs = parse_descriptors(manifest.parse()["layers"], "here")
+        documents[dict(referrer.annotations)[DOCUMENT]] = b"".join(writer.read_blob(NAME, blob) for blob in blobs)
     return documents
 
 
@@ -125,7 +131,7 @@ def test_documents_are_about_the_image_and_the_bill_can_be_read(fake: FakeRegist
     attach_documents(writer, NAME, image, make_facts(Asked(), image.digest))
     documents = read_documents(writer, image)
     for kind, data in documents.items():
-        assert image.digest.removeprefix("sha256:").encode() in data, kind
+        assert (image.digest.removeprefix("sha256:").encode() in data) == (kind != "files"), kind
     assert len(parse_bill(documents["cyclonedx"], "here")) == len(CELL.conda) + len(CELL.pip)
 
 
@@ -139,7 +145,8 @@ def test_only_what_is_missing_is_made(fake: FakeRegistry, writer: Writer, kind: 
     asked = Asked()
     attach_documents(writer, NAME, image, make_facts(asked, image.digest))
     assert listed[-1] == gone, "the same document has the same digest"
-    assert dict(asked) == {"cyclonedx": {"inventory": 1}, "checks": {"verdicts": 1}}.get(kind, {})
+    files = {"inventory": 1}
+    assert dict(asked) == {"cyclonedx": files, "files": files, "checks": {"verdicts": 1}}.get(kind, {})
 
 
 def test_what_others_attached_counts_for_none_of_ours(fake: FakeRegistry, writer: Writer) -> None:

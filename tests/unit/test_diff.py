@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.contents import CYCLONEDX, parse_bill
+from builder.attach import CYCLONEDX
+from builder.contents import parse_bill
 from builder.difference import Side, compare_sides
 from builder.difference_text import draw_difference
 from builder.registry.content import ContentError, Descriptor, digest_of

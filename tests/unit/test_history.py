@@ -42,7 +42,7 @@ def attach(writer: Writer, digest: str, **documents: Any) -> None:
     for kind, data in documents.items():
         form = TYPES.get(kind, TYPES["checks"])  # type: ignore[call-overload]
         payload = data if isinstance(data, bytes) else json.dumps(data).encode()
-        artifact = Artifact(artifact_type=form, media_type=form, data=payload, annotations=((DOCUMENT, kind),))
+        artifact = Artifact(artifact_type=form, media_type=form, blobs=(payload,), annotations=((DOCUMENT, kind),))
         writer.attach(NAME, image, artifact)
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "team/app"
 KIND = "application/vnd.cyclonedx+json"
-BILL = Artifact(artifact_type=KIND, media_type=KIND, data=b'{"bill": 1}', annotations=(("dev.example", "1"),))
-STATEMENT = Artifact(artifact_type="application/vnd.in-toto+json", media_type="application/json", data=b"{}")
+BILL = Artifact(artifact_type=KIND, media_type=KIND, blobs=(b'{"bill": 1}',), annotations=(("dev.example", "1"),))
+STATEMENT = Artifact(artifact_type="application/vnd.in-toto+json", media_type="application/json", blobs=(b"{}",))
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_manifest_says_what_the_specification_asks_for(
         "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
         "size": 2,
     }
-    assert told["layers"] == [{"mediaType": KIND, "digest": digest_of(BILL.data), "size": len(BILL.data)}]
+    assert told["layers"] == [{"mediaType": KIND, "digest": digest_of(BILL.blobs[0]), "size": len(BILL.blobs[0])}]
     assert told["subject"] == {"mediaType": image.media_type, "digest": image.digest, "size": image.size}
     assert told["annotations"] == {"dev.example": "1"}
 
@@ -225,11 +225,28 @@ def test_many_threads_that_attach_lose_nothing(
 ) -> None:
     fake.has_referrers = False
     writer = connect()
-    artifacts = [Artifact(artifact_type=KIND, media_type=KIND, data=b"%d" % number) for number in range(12)]
+    artifacts = [Artifact(artifact_type=KIND, media_type=KIND, blobs=(b"%d" % number,)) for number in range(12)]
     with ThreadPoolExecutor(6) as pool:
         made = {it.digest for it in pool.map(lambda it: writer.attach(NAME, image, it), artifacts)}
     assert {it.digest for it in writer.list_referrers(NAME, image.digest)} == made
     assert len(made) == 12
+
+
+def test_blob_that_several_have_at_the_same_time_is_sent_once(
+    fake: FakeRegistry, connect: Callable[..., Writer]
+) -> None:
+    writer = connect()
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(lambda _: writer.put_blob(NAME, b"shared"), range(12))) == {digest_of(b"shared")}
+    assert len(fake.sent("PUT")) == 1
+
+
+def test_artifact_may_have_several_payloads(
+    fake: FakeRegistry, connect: Callable[..., Writer], image: Descriptor
+) -> None:
+    made = connect().attach(NAME, image, Artifact(artifact_type="a/b", media_type=KIND, blobs=(b"one", b"two")))
+    layers = json.loads(fake.manifests[NAME, made.digest][1])["layers"]
+    assert [(it["mediaType"], fake.blobs[it["digest"]]) for it in layers] == [(KIND, b"one"), (KIND, b"two")]
 
 
 def test_tag_that_is_no_list_is_left_alone(

@@ -379,7 +379,7 @@ def test_document_that_is_gone_or_damaged_is_told(
     engine = publish(fake, writer, locked, monkeypatch, key)
     listed = fake.referrers[engine.image_id]
     (entry,) = (it for it in listed if it.get("annotations", {}).get("dev.imgbuild.document") == kind)
-    (layer,) = json.loads(fake.manifests[NAME, entry["digest"]][1])["layers"]
+    layer = json.loads(fake.manifests[NAME, entry["digest"]][1])["layers"][-1]
     blob = fake.blobs[layer["digest"]]
     fake.blobs[layer["digest"]] = blob[:-1] + b" "
     assert "is not what its digest says" in list_faults(verify(fake, key))[kind]
