@@ -36,6 +36,9 @@ PREDICATE_TYPE = "in-toto.io/predicate-type"
 CYCLONEDX = "application/vnd.cyclonedx+json"
 """The type of a bill of materials that scanners read (iana.org, media types)."""
 
+UNPACKED = f"{LABEL}.unpacked"
+"""Annotation of the results of the checks: how many bytes the image's files have, which its manifest does not tell."""
+
 TYPES: Mapping[Kind, str] = {
     "cyclonedx": CYCLONEDX,
     "files": "application/vnd.imgbuild.files.v1",
@@ -57,9 +60,9 @@ _ROUNDS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the documents of one image tell; the files and the verdicts are asked for only when they are needed.
+    """What the documents of one image tell; what is a function is asked for only when it is needed.
 
-    Two documents need the files, and each asks for them.
+    Two documents need the files, and each asks for them. `measure` returns the bytes of the image, unpacked.
     `sources` and `builder_id` are what `dump_provenance` takes, `checks` and the verdicts what `dump_results` does.
     """
 
@@ -69,6 +72,7 @@ class Facts:
     checks: str
     list_files: Callable[[], tuple[FileList, ...]]
     find_verdicts: Callable[[], Mapping[str, str]]
+    measure: Callable[[], int]
 
 
 def attach_documents(
@@ -135,13 +139,15 @@ def describe_subject(job: Job, environment: Environment, ref: str, digest: str |
 
 def make_artifact(kind: Kind, facts: Facts) -> Artifact:
     """Return one of the documents of an image."""
+    told: dict[str, str] = {DOCUMENT: kind}
     if kind == "files":
-        lists = tuple(it.data for it in facts.list_files())
-        told = ((DOCUMENT, kind),)
-        return Artifact(artifact_type=TYPES[kind], media_type=CYCLONEDX, blobs=lists, annotations=told)
-    text, predicate = _dump(kind, facts)
-    told = ((DOCUMENT, kind), *(((PREDICATE_TYPE, predicate),) if predicate else ()))
-    return Artifact(artifact_type=TYPES[kind], media_type=TYPES[kind], blobs=(text.encode(),), annotations=told)
+        form, blobs = CYCLONEDX, tuple(it.data for it in facts.list_files())
+    else:
+        text, predicate = _dump(kind, facts)
+        form, blobs = TYPES[kind], (text.encode(),)
+        told |= {PREDICATE_TYPE: predicate} if predicate else {}
+        told |= {UNPACKED: str(facts.measure())} if kind == "checks" else {}
+    return Artifact(artifact_type=TYPES[kind], media_type=form, blobs=blobs, annotations=tuple(told.items()))
 
 
 def digest_sources(project: Project, image: str) -> dict[str, str]:

@@ -153,6 +153,11 @@ class Engine:
         with self._streams.call():
             return dict(self._api.inspect_image(image_id)["Config"].get("Labels") or {})
 
+    def measure(self, image_id: str) -> int:
+        """Return how many bytes the files in all layers of an image have, its base's among them."""
+        with self._streams.call():
+            return sum(step["Size"] for step in self._api.history(image_id))
+
     def tag(self, image_id: str, ref: str) -> None:
         """Make `ref` (`name:tag`) name the image; an older image of that name loses it in the same step."""
         name, _, tag = ref.rpartition(":")

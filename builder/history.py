@@ -6,14 +6,15 @@ itself is what the tag meant before.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from builder.attach import DOCUMENT, RETEST
+from builder.attach import DOCUMENT, RETEST, UNPACKED
 from builder.contents import read_bill
 from builder.definition_aliases import LASTING_TAG
-from builder.registry.attached import read_attached
+from builder.registry.attached import list_attached, read_attached
 from builder.registry.content import ContentError, clean, parse_object
 from builder.registry.image import read_image
 from builder.registry.parallel import read_all
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from builder.site.published import Published
 
 _CREATED = f"{OCI}.created"
+_BYTES = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 def add_history(registry: Registry, published: Sequence[Published]) -> tuple[Published, ...]:
-    """Return published images with their attached packages and verdicts, and with what their tags meant before.
+    """Return published images with what is attached to them, and with what their tags meant before.
 
     What is missing, or cannot be read, is left out. Raises RegistryError, and Cancelled.
     """
@@ -62,6 +64,7 @@ def _tell(registry: Registry, it: Published, others: Iterable[PublishedImage | N
         it,
         packages=_try_bill(registry, repository, it.image),
         verdicts=_read_verdicts(registry, repository, it.image),
+        unpacked=_find_unpacked(registry, repository, it.image),
         previous=Previous(digest=before.digest, packages=_try_bill(registry, repository, before)) if before else None,
     )
 
@@ -88,6 +91,15 @@ def _try_bill(registry: Registry, repository: str, image: PublishedImage) -> tup
         return read_bill(registry, repository, image) or ()
     except ContentError:
         return ()
+
+
+def _find_unpacked(registry: Registry, repository: str, image: PublishedImage) -> int | None:
+    """Return the bytes of the image's files, None where nothing that is attached tells them."""
+    try:
+        told = [dict(it.annotations).get(UNPACKED, "") for it in list_attached(registry, repository, image)]
+    except ContentError:
+        return None
+    return next((int(text) for text in told if _BYTES.fullmatch(text)), None)
 
 
 def _read_verdicts(registry: Registry, repository: str, image: PublishedImage) -> tuple[CheckResult, ...]:

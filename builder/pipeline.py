@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from builder.checks import require_pass, run_checks
+from builder.checks import check_container, require_pass
 from builder.checks.expected import describe_cell
+from builder.checks.inventory import ask_inventory, take_inventory
 from builder.checks.suites import digest_checks
 from builder.errors import BuildError, Cancelled, CheckError
 from builder.events import Built, Event, Log, Step
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.project import Project
     from builder.publish import Publisher
+    from builder.sbom.inventory import Inventory
     from builder.sources import Sources
     from builder.verdicts import Verdicts
     from builder.work import State
@@ -42,13 +44,24 @@ _WORDS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the checks found in an image, and which files it has, where that is wanted for its documents."""
+
+    verdicts: tuple[Verdict, ...]
+    inventory: Inventory | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image that passed its checks: its ref and content digest; `fresh` unless it was there before."""
+    """An image that passed its checks: its ref and content digest; `fresh` unless it was there before.
+
+    What was `found` in it is known where the checks just ran.
+    """
 
     ref: str
     image_id: str
     fresh: bool
-    verdicts: tuple[Verdict, ...] = ()
+    found: Found | None = None
 
 
 def image_ref(job: Job) -> str:
@@ -114,11 +127,14 @@ class Builder:
         image = self._build_checked(locked, context)
         if self.publisher is None:
             return image
+        find = cache(lambda: image.found or self._recall(locked, image.image_id))
+        take = partial(take_inventory, image.image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
         ref = self.publisher.publish(
             image.image_id,
             locked,
             context,
-            find_verdicts=lambda: image.verdicts or self._recall(locked, image.image_id),
+            find_verdicts=lambda: find().verdicts,
+            take_inventory=lambda: find().inventory or take(),
             report=lambda text: self.progress.event(locked.id, Phase(text=text)),
         )
         return replace(image, ref=ref)
@@ -149,30 +165,34 @@ class Builder:
         image_id = _follow(job.cell.id, events, self.progress)
         fresh = engine.find_image(ref) != image_id
         # Bake names what it builds, and a bundle what is in it: nobody knows of checks there.
-        verdicts = self._check(locked, image_id) if fresh else self._recall(locked, image_id)
+        found = self._check(locked, image_id) if fresh else self._recall(locked, image_id)
         if fresh:
             engine.tag(image_id, ref)
         if recipe:
             self.memo.keep(ref, recipe, image_id)
-        return Image(ref=ref, image_id=image_id, fresh=fresh, verdicts=verdicts)
+        return Image(ref=ref, image_id=image_id, fresh=fresh, found=found)
 
-    def _check(self, locked: LockedCell, image_id: str) -> tuple[Verdict, ...]:
-        """Return the verdicts on an image. Raises CheckError when one is a failure; the image is gone then."""
+    def _check(self, locked: LockedCell, image_id: str) -> Found:
+        """Return what is found in an image. Raises CheckError when a check fails; the image is gone then."""
         job = locked.job
         self.progress.event(job.cell.id, Phase(text="checking the image"))
         try:
             expected = describe_cell(job, locked.environment, PREFIX, self.engine.read_labels(image_id))
-            verdicts = run_checks(image_id, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
-            require_pass(verdicts, job.cell.id)
+            container = check_container(image_id, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
+            with container as (running, verdicts):
+                require_pass(verdicts, job.cell.id)
+                # A publisher tells of every file: the container that is there answers sooner than another one.
+                files = ask_inventory(running, locked.environment, prefix=PREFIX) if self.publisher else None
         except CheckError:
             self.engine.remove(image_id)
             raise
         self.verdicts.keep(image_ref(job), image_id, verdicts)
-        return verdicts
+        return Found(verdicts=verdicts, inventory=files)
 
-    def _recall(self, locked: LockedCell, image_id: str) -> tuple[Verdict, ...]:
+    def _recall(self, locked: LockedCell, image_id: str) -> Found:
         """Return what the checks found in an image when it was built; where nobody knows any more, they run again."""
-        return self.verdicts.find(image_ref(locked.job), image_id) or self._check(locked, image_id)
+        known = self.verdicts.find(image_ref(locked.job), image_id)
+        return Found(verdicts=known) if known else self._check(locked, image_id)
 
 
 def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:
@@ -219,9 +239,10 @@ def _describe_end(outcome: Outcome[Image], redact: Callable[[str], str]) -> Ende
 def _describe_image(image: Image) -> str:
     if not image.fresh:
         return f"{image.ref} is up to date"
-    passed = sum(verdict.verdict == "pass" for verdict in image.verdicts)
+    verdicts = image.found.verdicts if image.found else ()
+    passed = sum(verdict.verdict == "pass" for verdict in verdicts)
     skipped: dict[str, list[str]] = defaultdict(list)
-    for verdict in image.verdicts:
+    for verdict in verdicts:
         if verdict.verdict == "skip":
             skipped[verdict.detail].append(verdict.check)
     reasons = [f"{', '.join(checks)} ({why})" for why, checks in skipped.items()]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from builder.attach import Facts, attach_documents, describe_subject
-from builder.checks.inventory import take_inventory
 from builder.checks.suites import digest_checks
 from builder.errors import RegistryError
 from builder.registry.content import Descriptor, parse_descriptor
 from builder.sbom.files import list_files
 from builder.signing.payload import Claim
 from builder.signing.signatures import attach_signature, name_tag, read_claims
-from builder.steps import PREFIX
 from builder.tags import list_moving_tags, tag_image, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     from builder.locked import LockedCell
     from builder.registry.content import Manifest
     from builder.registry.writing import Writer
-    from builder.sbom.files import FileList
+    from builder.sbom.inventory import Inventory
     from builder.signing.keys import SigningKey
 
 
@@ -47,7 +44,6 @@ class Publisher:
     builder_id: str
     staged: bool = False
     key: SigningKey | None = None
-    _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def publish(
         self,
@@ -56,15 +52,17 @@ class Publisher:
         context: Context,
         *,
         find_verdicts: Callable[[], Sequence[Verdict]],
+        take_inventory: Callable[[], Inventory],
         report: Callable[[str], None],
     ) -> str:
         """Publish an image under all its tags, and return the ref of the cell's own.
 
         The tags that move do so last, when everything that belongs to the image is in the registry; where images are
         staged only the one that says what waits does, and the ref of the tag that lasts is returned. `find_verdicts`
-        returns what the checks found in it, and is asked before any tag of the registry names it; `report` is told
-        what is going on. Raises RegistryError, of which PushError is one, when the registry does not take something,
-        EngineError when the engine is lost, Cancelled, and what `find_verdicts` raises.
+        returns what the checks found in it, and is asked before any tag of the registry names it; `take_inventory`
+        returns its files, where they are still to be told; `report` is told what is going on. Raises RegistryError, of
+        which PushError is one, when the registry does not take something, EngineError when the engine is lost,
+        Cancelled, and what `find_verdicts` and `take_inventory` raise.
         """
         job = locked.job
         repository = "/".join(filter(None, (self.path, job.cell.image)))
@@ -78,8 +76,9 @@ class Publisher:
             sources=self.sources[job.cell.image],
             builder_id=self.builder_id,
             checks=digest_checks(job.definition),
-            list_files=cache(partial(self._list_files, image_id, locked)),
+            list_files=cache(lambda: list_files(locked.environment, locked.layers, take_inventory())),
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
+            measure=partial(self.engine.measure, image_id),
         )
         self._attach(repository, image, facts)
         if self.staged:
@@ -92,7 +91,6 @@ class Publisher:
 
     def cancel(self) -> None:
         """Let whatever is going on raise Cancelled soon, but for what the engine does; from any thread."""
-        self._cancelled.set()
         self.writer.cancel()
 
     def _push_lasting(
@@ -120,10 +118,6 @@ class Publisher:
                 return tag, Descriptor(media_type=found.media_type, digest=found.digest, size=len(found.data))
         message = f"{self._name(repository, tag)} is not the image that was pushed there"
         raise RegistryError(message, hint="who else pushes there? Run the same command again.")
-
-    def _list_files(self, image_id: str, locked: LockedCell) -> tuple[FileList, ...]:
-        inventory = take_inventory(image_id, locked.environment, prefix=PREFIX, cancelled=self._cancelled)
-        return list_files(locked.environment, locked.layers, inventory)
 
     def _attach(self, repository: str, image: Descriptor, facts: Facts) -> None:
         if self.key is None:

@@ -6,6 +6,7 @@ pass, fail, or skip with the reason. A check that gave no verdict counts as fail
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
     from builder.definition import Definition
 
+FOLDER = "/tmp/imgbuild"  # noqa: S108
+"""Where the scripts lie, inside a container that only this run uses."""
+
 _ASKED = ("gpus", "cdi")
-_FOLDER = "/tmp/imgbuild"  # noqa: S108 (inside a container that only this run uses)
 _SHOWN = 300  # characters of a line that is no verdict
 
 
@@ -52,22 +55,38 @@ def run_checks(
 ) -> tuple[Verdict, ...]:
     """Return the verdicts of all suites on one image, in the order of the suites. Threads may run it side by side.
 
-    `expected` is what `describe_cell` returns. Raises CheckError when the image cannot be started at all, EngineError
-    when the engine is lost on the way, and Cancelled soon after that event is set.
+    `expected` is what `describe_cell` returns. Raises what `check_container` raises.
+    """
+    with check_container(image, definition, expected, gpu=gpu, cancelled=cancelled) as (_, verdicts):
+        return verdicts
+
+
+@contextlib.contextmanager
+def check_container(
+    image: str, definition: Definition, expected: Mapping[str, Any], *, gpu: GpuUse, cancelled: threading.Event
+) -> Iterator[tuple[Container, tuple[Verdict, ...]]]:
+    """Yield the container that checks ran in, for whoever has more to ask of the image, and their verdicts.
+
+    Raises CheckError when the image cannot be started at all, EngineError when the engine is lost on the way, and
+    Cancelled soon after that event is set.
     """
     from builder.checks.container import GpuError, start_container  # docker and testcontainers are slow to import
 
-    files = {f"{_FOLDER}/{name}": data for name, data in read_scripts(definition).items()}
-    files[f"{_FOLDER}/expected.json"] = json.dumps({**expected, "gpu": gpu.state, "no-gpu": gpu.why}).encode()
-    try:
-        with start_container(image, files, cancelled, gpu=gpu.state if expected["cuda"] else "none") as container:
-            suites = list_suites(definition)
-            return tuple(verdict for suite in suites for verdict in _run_suite(container, suite, expected["prefix"]))
-    except GpuError as error:
-        if gpu.state not in _ASKED:  # a container that asked for none is refused for another reason
-            raise
-        missed = GpuUse(state="out of reach", why=error.message)
-        return run_checks(image, definition, expected, gpu=missed, cancelled=cancelled)
+    def start(gpu: GpuUse) -> contextlib.AbstractContextManager[Container]:
+        told = {**expected, "gpu": gpu.state, "no-gpu": gpu.why}
+        files = {**read_scripts(definition), "expected.json": json.dumps(told).encode()}
+        asked = gpu.state if expected["cuda"] else "none"
+        return start_container(image, {f"{FOLDER}/{name}": it for name, it in files.items()}, cancelled, gpu=asked)
+
+    with contextlib.ExitStack() as stack:
+        try:
+            container = stack.enter_context(start(gpu))
+        except GpuError as error:
+            if gpu.state not in _ASKED:  # a container that asked for none is refused for another reason
+                raise
+            container = stack.enter_context(start(GpuUse(state="out of reach", why=error.message)))
+        suites = list_suites(definition)
+        yield container, tuple(it for suite in suites for it in _run_suite(container, suite, expected["prefix"]))
 
 
 def require_pass(verdicts: tuple[Verdict, ...], name: str) -> None:
@@ -85,7 +104,7 @@ def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verd
 
     # -E: variables of the image, PYTHONOPTIMIZE or PYTHONPATH, must not change what a check finds. Not -I, which would
     # hide the user's own site-packages, although the image's user imports from there.
-    command = [f"{prefix}/bin/python", "-E", "-B", f"{_FOLDER}/{suite.script}", f"{_FOLDER}/expected.json"]
+    command = [f"{prefix}/bin/python", "-E", "-B", f"{FOLDER}/{suite.script}", f"{FOLDER}/expected.json"]
     done: Any = container.exec_run(command, user=suite.user or "", demux=True)
     out, err = ((part or b"").decode(errors="replace") for part in done.output)
     found = read_verdicts(out)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
+import tarfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,17 +70,27 @@ def start_container(
             "init": True,
         } | more
         container.with_kwargs(**options)
-        for path, data in files.items():
-            container.with_copy_into_container(data, path)
         remove_orphans(container.get_docker_client().client)
         try:
             _start(container, gpu)
             with _removed_once(cancelled, container.get_wrapped_container()) as running:
+                copy_files(running, files)
                 yield running
         finally:
             # What cannot be removed now is an orphan for the next run; the error that led here is the one to tell.
             with contextlib.suppress(*_LOST):
                 container.stop(force=True, delete_volume=True)
+
+
+def copy_files(container: Container, files: Mapping[str, bytes]) -> None:
+    """Copy files (path → content) into a running container, all at once: one that does not run is mounted for each."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, data in files.items():
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    container.put_archive("/", archive.getvalue())
 
 
 class GpuError(CheckError):

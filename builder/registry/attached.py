@@ -8,7 +8,7 @@ from builder.registry.client import MANIFEST_LIMIT
 from builder.registry.content import parse_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from builder.registry.client import Registry
     from builder.registry.content import Descriptor
@@ -22,11 +22,14 @@ def read_attached(
 
     It may be attached to the image, or to an index that has it. Raises RegistryError, and ContentError.
     """
-    for subject in dict.fromkeys((image.digest, image.manifest)):
-        for referrer in registry.list_referrers(repository, subject):
-            if referrer.size > MANIFEST_LIMIT or not fits(referrer):
-                continue
-            manifest = registry.read(repository, referrer.digest)
-            for blob in parse_descriptors(manifest.parse().get("layers"), referrer.digest) if manifest else ():
-                return registry.read_blob(repository, blob)
+    for referrer in filter(fits, list_attached(registry, repository, image)):
+        manifest = registry.read(repository, referrer.digest)
+        for blob in parse_descriptors(manifest.parse().get("layers"), referrer.digest) if manifest else ():
+            return registry.read_blob(repository, blob)
     return None
+
+
+def list_attached(registry: Registry, repository: str, image: PublishedImage) -> Iterator[Descriptor]:
+    """Yield what is attached to an image, or to an index that has it. Raises RegistryError, and ContentError."""
+    for subject in dict.fromkeys((image.digest, image.manifest)):
+        yield from (it for it in registry.list_referrers(repository, subject) if it.size <= MANIFEST_LIMIT)

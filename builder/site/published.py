@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Published:
     """An image in a registry, under its whole ref, and the locked environment of its cell as that is now, if any.
 
-    `packages`, `verdicts` and `previous` are what else the registry tells of it.
+    `packages`, `verdicts`, `unpacked` (bytes) and `previous` are what else the registry tells of it.
     """
 
     ref: str
@@ -31,14 +31,14 @@ class Published:
     environment: Environment | None
     packages: tuple[Package, ...] = ()
     verdicts: tuple[CheckResult, ...] = ()
+    unpacked: int | None = None
     previous: Previous | None = None
 
 
 def dump_entries(images: Iterable[Published]) -> str:
     """Return the file that `imgbuild site --from` reads, in the order given.
 
-    Packages are those of the lock where it is the one that the image was made from, else of what is attached. How
-    large the image is unpacked, a registry does not tell.
+    Packages are those of the lock where it is the one that the image was made from, else of what is attached.
     """
     document = {"version": VERSION, "entries": [_make_node(it) for it in images]}
     return json.dumps(document, indent=1) + "\n"
@@ -67,7 +67,7 @@ def _make_node(published: Published) -> dict[str, Any]:
         "min_driver": told.get("driver") if has_gpu else None,
         "arches": told.get("arches", "").split() if has_gpu else [],
         "compressed": image.compressed,
-        "unpacked": None,
+        "unpacked": published.unpacked,
         "created": created and created.isoformat(),
         "revision": image.labels.get(f"{OCI}.revision"),
         "packages": [asdict(package) for package in packages],

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import publish
-from builder.attach import DOCUMENT, PREDICATE_TYPE, RETEST, TYPES, Facts, attach_documents, digest_sources
+from builder.attach import DOCUMENT, PREDICATE_TYPE, RETEST, TYPES, UNPACKED, Facts, attach_documents, digest_sources
 from builder.checks import Verdict
 from builder.checks.suites import digest_checks
 from builder.contents import parse_bill
@@ -93,6 +92,7 @@ def make_facts(asked: Asked, digest: str) -> Facts:
         checks="sha256:" + "c" * 64,
         list_files=cache(asked.list),
         find_verdicts=asked.find,
+        measure=lambda: 1234,
     )
 
 
@@ -120,6 +120,7 @@ def test_each_document_is_attached_once_with_its_type(fake: FakeRegistry, writer
     assert {dict(it.annotations)[DOCUMENT]: it.artifact_type for it in listed} == TYPES
     told = {dict(it.annotations).get(PREDICATE_TYPE) for it in listed}
     assert told == {None, "https://slsa.dev/provenance/v1", "https://in-toto.io/attestation/test-result/v0.1"}
+    assert [size for it in listed if (size := dict(it.annotations).get(UNPACKED))] == ["1234"]
     fake.asked.clear()
     attach_documents(writer, NAME, image, make_facts(asked, image.digest))
     assert len(fake.asked) == (1 if has_api else 2), "the list, and nothing else"
@@ -189,6 +190,10 @@ class Engine:
         self.image_id: str = image["digest"]
         self.pushed: list[str] = []
 
+    def measure(self, image_id: str) -> int:
+        assert image_id == self.image_id
+        return sum(self.layers.values())
+
     def push(self, image_id: str, ref: str) -> Iterator[Any]:
         assert image_id == self.image_id
         self.pushed.append(ref.rpartition(":")[2])
@@ -202,15 +207,21 @@ def locked() -> LockedCell:
     return made
 
 
-def make_publisher(engine: Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Publisher:
-    monkeypatch.setattr(publish, "take_inventory", Asked().take)
+def make_publisher(engine: Engine, writer: Writer, **more: Any) -> Publisher:
     values: dict[str, Any] = {"engine": engine, "writer": writer, "path": "team", **more}
     return Publisher(**values, sources={"pytorch": {}}, builder_id="https://ci.example/builder")
 
 
 def run(publisher: Publisher, engine: Engine, locked: LockedCell) -> tuple[str, list[str]]:
     said: list[str] = []
-    ref = publisher.publish(engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, report=said.append)
+    ref = publisher.publish(
+        engine.image_id,
+        locked,
+        CONTEXT,
+        find_verdicts=lambda: FOUND,
+        take_inventory=make_inventory,
+        report=said.append,
+    )
     return ref, said
 
 
@@ -218,11 +229,9 @@ def promote(staging: Staging, locked: LockedCell) -> tuple[str, ...]:
     return staging.promote(locked.job, locked.environment, staging.find(locked.job), FOUND)
 
 
-def test_tags_move_after_everything_else(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tags_move_after_everything_else(fake: FakeRegistry, writer: Writer, locked: LockedCell) -> None:
     engine = Engine(fake, one=1)
-    publisher = make_publisher(engine, writer, monkeypatch)
+    publisher = make_publisher(engine, writer)
     ref, said = run(publisher, engine, locked)
     assert ref == f"{fake.address}/{NAME}:2.7.1-cu118-py310"
     lasting = tag_lasting(locked.job, CONTEXT)
@@ -240,12 +249,10 @@ def test_tags_move_after_everything_else(
     assert engine.pushed == [lasting]
 
 
-def test_no_tag_moves_while_documents_are_missing(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_tag_moves_while_documents_are_missing(fake: FakeRegistry, writer: Writer, locked: LockedCell) -> None:
     engine = Engine(fake, one=1)
     old = add_image(fake, "2.7.1-cu118-py310", "latest", old=1)
-    publisher = make_publisher(engine, writer, monkeypatch)
+    publisher = make_publisher(engine, writer)
     fake.faults, fake.failing = [403] * 2, "POST"
     with pytest.raises(RegistryError, match="cannot be attached"):
         run(publisher, engine, locked)
@@ -256,7 +263,7 @@ def test_no_tag_moves_while_documents_are_missing(
 
 
 def test_image_that_fails_its_checks_when_it_is_to_be_published_is_not_pushed(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     """As one that the engine has under the cell's ref from elsewhere, where nobody knows what its checks found."""
     engine = Engine(fake, one=1)
@@ -265,19 +272,19 @@ def test_image_that_fails_its_checks_when_it_is_to_be_published_is_not_pushed(
         raise CheckError("no-secrets")
 
     with pytest.raises(CheckError):
-        make_publisher(engine, writer, monkeypatch).publish(
-            engine.image_id, locked, CONTEXT, find_verdicts=fail, report=lambda _: None
+        make_publisher(engine, writer).publish(
+            engine.image_id, locked, CONTEXT, find_verdicts=fail, take_inventory=make_inventory, report=lambda _: None
         )
     assert engine.pushed == []
     assert fake.tags == {}
 
 
 def test_lasting_tag_stays_and_another_image_from_the_same_has_its_own(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     engines = [Engine(fake, one=1), Engine(fake, other=1)]
     for engine in (*engines, engines[1]):
-        run(make_publisher(engine, writer, monkeypatch), engine, locked)
+        run(make_publisher(engine, writer), engine, locked)
     lasting = tag_lasting(locked.job, CONTEXT)
     own = tag_image(locked.job, engines[1].image_id)
     assert [engine.pushed for engine in engines] == [[lasting], [own]]
@@ -287,50 +294,50 @@ def test_lasting_tag_stays_and_another_image_from_the_same_has_its_own(
 
 
 def test_image_that_the_engine_knows_by_its_configuration_is_found(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     engine = Engine(fake, one=1)
     image = FakeRegistry()
     told = image.add_image(NAME, layers={"one": 1})
     engine.image_id = json.loads(image.manifests[NAME, told["digest"]][1])["config"]["digest"]
-    run(make_publisher(engine, writer, monkeypatch), engine, locked)
-    run(make_publisher(engine, writer, monkeypatch), engine, locked)
+    run(make_publisher(engine, writer), engine, locked)
+    run(make_publisher(engine, writer), engine, locked)
     assert engine.pushed == [tag_lasting(locked.job, CONTEXT)]
     assert fake.tags[NAME]["latest"] == told["digest"]
 
 
 def test_registry_that_has_another_image_under_both_tags_is_told(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     engine = Engine(fake, one=1)
     add_image(fake, tag_lasting(locked.job, CONTEXT), tag_image(locked.job, engine.image_id), strange=1)
     with pytest.raises(RegistryError, match="is not the image that was pushed there"):
-        run(make_publisher(engine, writer, monkeypatch), engine, locked)
+        run(make_publisher(engine, writer), engine, locked)
     assert "latest" not in fake.tags[NAME]
 
 
-def test_publishing_can_be_cancelled(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_publishing_can_be_cancelled(fake: FakeRegistry, writer: Writer, locked: LockedCell) -> None:
     engine = Engine(fake, one=1)
-    publisher = make_publisher(engine, writer, monkeypatch)
+    publisher = make_publisher(engine, writer)
 
     def cancel(text: str) -> None:
         if text == "attaching its documents":
             publisher.cancel()
 
     with pytest.raises(Cancelled):
-        publisher.publish(engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, report=cancel)
+        publisher.publish(
+            engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, take_inventory=make_inventory, report=cancel
+        )
     assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]
 
 
 def test_image_can_be_staged_now_and_its_tags_moved_later(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     engine = Engine(fake, one=1)
     lasting = tag_lasting(locked.job, CONTEXT)
     place = f"{fake.address}/team"
-    ref, said = run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+    ref, said = run(make_publisher(engine, writer, staged=True), engine, locked)
     assert ref == f"{place}/pytorch:{lasting}"
     assert list(fake.tags[NAME]) == [lasting, f"{lasting}-staged"]
     assert said == ["pushing the image", "attaching its documents"]
@@ -349,10 +356,10 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_image_whose_publishing_was_stopped_gets_no_tag(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch, kind: str
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, kind: str
 ) -> None:
     engine = Engine(fake, one=1)
-    run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+    run(make_publisher(engine, writer, staged=True), engine, locked)
     lasting = tag_lasting(locked.job, CONTEXT)
     listed = fake.referrers[engine.image_id]
     listed.remove(next(it for it in listed if it["annotations"][DOCUMENT] == kind))
@@ -361,30 +368,30 @@ def test_image_whose_publishing_was_stopped_gets_no_tag(
         promote(staging, locked)
     assert caught.value.hint
     assert list(fake.tags[NAME]) == [lasting, f"{lasting}-staged"]
-    run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+    run(make_publisher(engine, writer, staged=True), engine, locked)
     assert promote(staging, locked)
 
 
 def test_image_that_was_built_once_more_is_the_one_that_waits(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     """As with a newer package of apt's: the tag that lasts stays the first image, which is not what was staged."""
     engines = [Engine(fake, one=1), Engine(fake, other=1)]
     staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
     for engine in (*engines, engines[0]):
-        run(make_publisher(engine, writer, monkeypatch, staged=True), engine, locked)
+        run(make_publisher(engine, writer, staged=True), engine, locked)
         assert staging.find(locked.job).digest == engine.image_id
     fake.asked.clear()
-    run(make_publisher(engines[0], writer, monkeypatch, staged=True), engines[0], locked)
+    run(make_publisher(engines[0], writer, staged=True), engines[0], locked)
     assert not fake.sent()
 
 
 def test_image_that_never_waited_is_found_by_its_tag_that_lasts(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     engine = Engine(fake, one=1)
     staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
     with pytest.raises(CheckError, match="is not in the registry"):
         staging.find(locked.job)
-    run(make_publisher(engine, writer, monkeypatch), engine, locked)
+    run(make_publisher(engine, writer), engine, locked)
     assert staging.find(locked.job).digest == engine.image_id

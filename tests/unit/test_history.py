@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder.attach import DOCUMENT, TYPES
+from builder.attach import DOCUMENT, TYPES, UNPACKED
 from builder.history import add_history
 from builder.registry.image import read_image
 from builder.registry.writing import Artifact, Writer
@@ -77,6 +77,23 @@ def test_what_is_attached_and_what_the_tag_meant_before_is_in_the_catalogue(
         CheckResult(check="imports", verdict="pass", detail=""),
         CheckResult(check="matmul", verdict="skip", detail=""),
     )
+
+
+@pytest.mark.parametrize(("told", "unpacked"), [("6900000000", 6_900_000_000), ("-1", None), ("9" * 99, None)])
+def test_size_on_a_disk_is_told_where_it_is_attached(
+    fake: FakeRegistry, writer: Writer, told: str, unpacked: int | None
+) -> None:
+    digest = add(fake, 1, TAG)
+    attach(writer, digest, provenance={})
+    assert tell(writer).unpacked is None
+    image = writer.find(NAME, digest)
+    assert image is not None
+    form = TYPES["checks"]
+    writer.attach(
+        NAME, image, Artifact(artifact_type=form, media_type=form, blobs=(b"{}",), annotations=((UNPACKED, told),))
+    )
+    (entry,) = make_entries([tell(writer)])
+    assert entry.unpacked == unpacked
 
 
 def test_a_later_test_counts_where_it_was_not_skipped(fake: FakeRegistry, writer: Writer) -> None:

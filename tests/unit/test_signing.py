@@ -287,11 +287,10 @@ def publish(
     fake: FakeRegistry,
     writer: Writer,
     locked: LockedCell,
-    monkeypatch: pytest.MonkeyPatch,
     key: SigningKey | None,
 ) -> Engine:
     engine = Engine(fake, one=1)
-    publisher = make_publisher(engine, writer, monkeypatch, key=key)
+    publisher = make_publisher(engine, writer, key=key)
     run(publisher, engine, locked)
     return engine
 
@@ -310,10 +309,9 @@ def test_published_image_is_signed_once_and_verified(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = make_key(tmp_path)
-    engine = publish(fake, writer, locked, monkeypatch, key)
+    engine = publish(fake, writer, locked, key)
     moved = [path for path in fake.sent("PUT") if "/manifests/" in path]
     assert [path.rpartition("/")[2] for path in moved][-3:] == [
         name_tag(engine.image_id),
@@ -325,7 +323,7 @@ def test_published_image_is_signed_once_and_verified(
     assert [finding.name for finding in verified.findings] == ["signature", *TYPES]
     assert list_faults(verified) == {}
     fake.asked.clear()
-    publish(fake, writer, locked, monkeypatch, key)
+    publish(fake, writer, locked, key)
     assert not fake.sent()
     assert set(list_faults(verify(fake, make_key(tmp_path / "other")))) == {"signature", *TYPES}
 
@@ -335,12 +333,11 @@ def test_image_that_was_published_without_a_key_can_be_signed_later(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = make_key(tmp_path)
-    publish(fake, writer, locked, monkeypatch, None)
+    publish(fake, writer, locked, None)
     assert set(list_faults(verify(fake, key))) == {"signature", *TYPES}
-    publish(fake, writer, locked, monkeypatch, key)
+    publish(fake, writer, locked, key)
     assert verify(fake, key).passed
 
 
@@ -349,7 +346,6 @@ def test_document_that_somebody_slipped_in_is_not_signed_and_not_believed(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key, engine = make_key(tmp_path), Engine(fake, one=1)
     image = add_image(fake, one=1)
@@ -357,7 +353,7 @@ def test_document_that_somebody_slipped_in_is_not_signed_and_not_believed(
     made.find = lambda: {"python": "pass", "device": "pass"}  # type: ignore[method-assign]
     attach_documents(writer, NAME, image, make_facts(made, image.digest))
     forged = {it["digest"] for it in fake.referrers[image.digest]}
-    run(make_publisher(engine, writer, monkeypatch, key=key), engine, locked)
+    run(make_publisher(engine, writer, key=key), engine, locked)
     verified = verify(fake, key)
     assert verified.passed
     (checks,) = (finding for finding in verified.findings if finding.name == "checks")
@@ -372,11 +368,10 @@ def test_document_that_is_gone_or_damaged_is_told(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
     key = make_key(tmp_path)
-    engine = publish(fake, writer, locked, monkeypatch, key)
+    engine = publish(fake, writer, locked, key)
     listed = fake.referrers[engine.image_id]
     (entry,) = (it for it in listed if it.get("annotations", {}).get("dev.imgbuild.document") == kind)
     layer = json.loads(fake.manifests[NAME, entry["digest"]][1])["layers"][-1]
@@ -394,10 +389,9 @@ def test_document_that_is_listed_as_another_is_told(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = make_key(tmp_path)
-    listed = fake.referrers[publish(fake, writer, locked, monkeypatch, key).image_id]
+    listed = fake.referrers[publish(fake, writer, locked, key).image_id]
     (gone,) = (it for it in listed if it.get("annotations", {}).get(DOCUMENT) == "checks")
     (bill,) = (it for it in listed if it.get("annotations", {}).get(DOCUMENT) == "spdx")
     listed[listed.index(gone)] = bill | {"annotations": {DOCUMENT: "checks"}}
@@ -409,13 +403,12 @@ def test_image_that_was_signed_under_another_name_is_said_to_be(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = make_key(tmp_path)
     image = add_image(fake, "1", two=2)
     sign(writer, image, key)
     assert verify(fake, key, "1").findings[0] == Finding(name="signature", note="it was signed as r.example/a")
-    publish(fake, writer, locked, monkeypatch, key)
+    publish(fake, writer, locked, key)
     assert verify(fake, key).findings[0] == Finding(name="signature")
 
 
@@ -424,10 +417,9 @@ def test_digest_that_was_asked_for_is_the_one_that_is_verified(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = make_key(tmp_path)
-    signed = publish(fake, writer, locked, monkeypatch, key).image_id
+    signed = publish(fake, writer, locked, key).image_id
     other = add_image(fake, "other", other=1)
     # A registry that answers with the signed image, whatever digest it is asked for.
     fake.tags[NAME][other.digest] = signed
@@ -440,9 +432,8 @@ def test_command_prints_the_digest_that_was_verified(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine = publish(fake, writer, locked, monkeypatch, make_key(tmp_path))
+    engine = publish(fake, writer, locked, make_key(tmp_path))
     ref = f"{fake.address}/{NAME}:latest"
     command = ["verify", ref, "--key", str(tmp_path / "sign.pub"), "--sources", "host"]
     done = CliRunner().invoke(cli, command)
