@@ -6,16 +6,17 @@ Each is a manifest of its own that names the image's as its subject, and says in
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from builder.errors import RegistryError
-from builder.registry.writing import Artifact
+from builder.registry.writing import Artifact, RefusedError
 from builder.render import LABEL, find_epoch
 from builder.sbom.subject import Subject, find_created
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from builder.inputs import Job
     from builder.lock import Environment
@@ -56,6 +57,7 @@ RETEST = "test"
 """The results of a later test than the one before publishing: an image may have some from machines with a GPU."""
 
 _ROUNDS = 2
+_HINT_REFUSED = "does the registry take artifacts, as newer ones do? --no-documents publishes images without any."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def attach_documents(
     """
     made: dict[Kind, Artifact] = {}
     known: dict[Kind, str] = {}
-    try:
+    with _telling(facts.subject.ref):
         # Once more where another who attached at the same time has overwritten the list.
         for _ in range(_ROUNDS):
             there = _list_documents(
@@ -98,9 +100,6 @@ def attach_documents(
             for kind in missing:
                 made[kind] = made.get(kind) or make_artifact(kind, facts)
                 known[kind] = writer.attach(repository, image, made[kind]).digest
-    except RegistryError as error:
-        message = f"{facts.subject.ref}: its documents cannot be attached: {error.message}"
-        raise RegistryError(message, hint=error.hint) from error
     return known
 
 
@@ -109,7 +108,8 @@ def require_documents(registry: Registry, repository: str, digest: str) -> None:
     there = _list_documents(registry, repository, digest, None)
     if missing := [kind for kind in TYPES if kind not in there]:
         message = f"{registry.host}/{repository}@{digest} lacks documents: {', '.join(missing)}"
-        raise RegistryError(message, hint="`imgbuild build --push` attaches what is missing: run it again.")
+        hint = "`imgbuild build --push` attaches what is missing: run it again; --no-documents does without."
+        raise RegistryError(message, hint=hint)
 
 
 def attach_results(
@@ -121,7 +121,9 @@ def attach_results(
     told = ((DOCUMENT, RETEST), (PREDICATE_TYPE, PREDICATE))
     data = dump_results(subject, verdicts, checks=checks).encode()
     form = TYPES["checks"]
-    writer.attach(repository, image, Artifact(artifact_type=form, media_type=form, blobs=(data,), annotations=told))
+    artifact = Artifact(artifact_type=form, media_type=form, blobs=(data,), annotations=told)
+    with _telling(subject.ref):
+        writer.attach(repository, image, artifact)
 
 
 def describe_subject(job: Job, environment: Environment, ref: str, digest: str | None = None) -> Subject:
@@ -160,6 +162,16 @@ def digest_sources(project: Project, image: str) -> dict[str, str]:
         for path in project.list_sources(image)
         if path.is_file()
     }
+
+
+@contextmanager
+def _telling(ref: str) -> Iterator[None]:
+    """Say of a fault what was going on, and what to do where the registry refuses what other registries take."""
+    try:
+        yield
+    except RegistryError as error:
+        hint = _HINT_REFUSED if isinstance(error, RefusedError) else error.hint
+        raise RegistryError(f"{ref}: its documents cannot be attached: {error.message}", hint=hint) from error
 
 
 def _list_documents(

@@ -33,8 +33,8 @@ class Publisher:
     """Publishes images of one engine below `path` of a registry. Any number of threads may use it.
 
     `sources` are the files that describe each image, by its name, and `builder_id` is who builds: for provenance. With
-    a `key` each image is signed, together with its documents. Where images are `staged`, it is `Staging.promote` that
-    lets the tags that move name them.
+    a `key` each image is signed, together with its documents; without `documents` it gets neither. Where images are
+    `staged`, it is `Staging.promote` that lets the tags that move name them.
     """
 
     engine: Engine
@@ -42,6 +42,7 @@ class Publisher:
     path: str
     sources: Mapping[str, Mapping[str, str]]
     builder_id: str
+    documents: bool = True
     staged: bool = False
     key: SigningKey | None = None
 
@@ -69,7 +70,6 @@ class Publisher:
         find_verdicts = cache(find_verdicts)
         report("pushing the image")
         tag, image = self._push_lasting(image_id, locked, context, repository, require_verdicts=find_verdicts)
-        report("attaching its documents")
         subject = describe_subject(job, locked.environment, self._name(repository, tag), image.digest)
         facts = Facts(
             subject=subject,
@@ -80,7 +80,9 @@ class Publisher:
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
             measure=partial(self.engine.measure, image_id),
         )
-        self._attach(repository, image, facts)
+        if self.documents:
+            report("attaching its documents")
+            self._attach(repository, image, facts)
         if self.staged:
             self.writer.copy_tag(repository, image.digest, tag_waiting(job, context))
             return subject.ref

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
-    """The images of cells in `place` (`host/path`); `contexts` are what the cells are built from, by id."""
+    """The images of cells in `place` (`host/path`); `contexts` are what the cells are built from, by id.
+
+    Without `documents` an image needs none, and what a test found is not attached to it.
+    """
 
     registry: Writer
     place: str
     contexts: Mapping[str, Context]
+    documents: bool = True
 
     def name(self, job: Job) -> str:
         """Return what the engine calls the repository of a cell's images."""
@@ -57,15 +61,19 @@ class Staging:
         then none, or the first of them, have moved.
         """
         repository = self._repository(job)
-        require_documents(self.registry, repository, image.digest)
-        subject = describe_subject(job, environment, f"{self.name(job)}@{image.digest}", image.digest)
-        found = {it.check: it.verdict for it in verdicts}
-        checks = digest_checks(job.definition)
-        attach_results(self.registry, repository, image, subject, found, checks=checks)
+        if self.documents:
+            require_documents(self.registry, repository, image.digest)
+            self._attach(job, environment, image, verdicts)
         tags = list_moving_tags(job)
         for tag in tags:
             self.registry.copy_tag(repository, image.digest, tag)
         return tuple(f"{self.name(job)}:{tag}" for tag in tags)
+
+    def _attach(self, job: Job, environment: Environment, image: Descriptor, verdicts: Sequence[Verdict]) -> None:
+        subject = describe_subject(job, environment, f"{self.name(job)}@{image.digest}", image.digest)
+        found = {it.check: it.verdict for it in verdicts}
+        checks = digest_checks(job.definition)
+        attach_results(self.registry, self._repository(job), image, subject, found, checks=checks)
 
     def _repository(self, job: Job) -> str:
         return self.name(job).partition("/")[2]

@@ -35,7 +35,7 @@ class FakeRegistry:
     """`auth` is none, basic or bearer. `faults` are what befalls the next requests: a status, reset, cut, lie or lost.
 
     What is lost is done, and the answer never comes. They befall those of the method `failing`, or any. `relative` is
-    how it says where to upload.
+    how it says where to upload. It `refuses` manifests, not indexes, that have one of these texts.
     """
 
     address: str = ""
@@ -53,6 +53,7 @@ class FakeRegistry:
     headers: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, str] = field(default_factory=dict)
     relative: bool = True
+    refuses: tuple[str, ...] = ()
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     cookies: list[str] = field(default_factory=list)
 
@@ -197,6 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def take_manifest(self, repository: str, target: str, fault: Fault | None) -> None:
         it = self.registry
+        if self.headers["Content-Type"] != INDEX and any(text.encode() in self.body for text in it.refuses):
+            self.answer(400, b'{"errors": [{"code": "MANIFEST_INVALID"}]}')
+            return
         document = json.loads(self.body)
         kind, digest = self.headers["Content-Type"], digest_of(self.body)
         parts = [it["digest"] for it in (document.get("config"), *document.get("layers", [])) if it]
@@ -210,6 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
             told = {"OCI-Subject": subject["digest"]}
             keys = ("artifactType", "annotations")
             node = {"mediaType": kind, "digest": digest, "size": len(self.body)}
+            node["artifactType"] = document["config"]["mediaType"]
             listed = it.referrers.setdefault(subject["digest"], [])
             if not any(it["digest"] == digest for it in listed):
                 listed.append(node | {key: document[key] for key in keys if key in document})

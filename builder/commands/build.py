@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.commands.options import (
+    add_bareness,
     add_network,
     add_selection,
     choose_cells,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Sign what is pushed with this private key, in PEM; IMGBUILD_SIGN_PASSWORD is its password.",
 )
+@add_bareness
 @click.option(
     "--locked", is_flag=True, help="Exit 5 instead of solving when a lock, or the plan, is missing or stale. For CI."
 )
@@ -79,6 +81,7 @@ def build(
     registry: str | None,
     key: Path | None,
     *,
+    bare: bool,
     everything: bool,
     staged: bool,
     insecure: bool,
@@ -106,8 +109,11 @@ def build(
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
-    if not registry and (staged or key or insecure):
-        raise click.UsageError("--stage, --sign-key and --insecure say how images are pushed, so they go with --push")
+    if not registry and (staged or key or insecure or bare):
+        told = "--stage, --sign-key, --no-documents and --insecure say how images are pushed"
+        raise click.UsageError(f"{told}, so they go with --push")
+    if key and bare:
+        raise click.UsageError("--sign-key signs images together with their documents, so not with --no-documents")
     target = split_registry(registry) if registry else None
     signing = read_signing_key(key) if key else None
     project = open_project(context.obj)
@@ -127,7 +133,7 @@ def build(
         if target:
             place = find_place(target[0], found, insecure=insecure)
             writer = stack.enter_context(Writer(place, engine.credentials))
-            publisher = _make_publisher(writer, target[1], engine, project, signing, staged=staged)
+            publisher = _make_publisher(writer, target[1], engine, project, signing, bare=bare, staged=staged)
         about = engine.describe()
         began = time.monotonic()
         builder = Builder(
@@ -155,7 +161,7 @@ def build(
 
 
 def _make_publisher(
-    writer: Writer, path: str, engine: Engine, project: Project, key: SigningKey | None, *, staged: bool
+    writer: Writer, path: str, engine: Engine, project: Project, key: SigningKey | None, *, bare: bool, staged: bool
 ) -> Publisher:
     from builder.attach import digest_sources
     from builder.publish import Publisher
@@ -167,6 +173,7 @@ def _make_publisher(
         path=path,
         sources={it.name: digest_sources(project, it.name) for it in project.definitions},
         builder_id=name_builder(),
+        documents=not bare,
         staged=staged,
         key=key,
     )

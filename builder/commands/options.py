@@ -61,6 +61,12 @@ def add_registry(command: Callable[..., None]) -> Callable[..., None]:
     return add_sources(click.option("--insecure", is_flag=True, help=help_text)(command))
 
 
+def add_bareness(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option of those that attach documents to images in a registry."""
+    help_text = "Attach no documents to images: for a registry that takes none."
+    return click.option("--no-documents", "bare", is_flag=True, help=help_text)(command)
+
+
 @contextmanager
 def open_registry(text: str, sources: Sources, *, insecure: bool) -> Iterator[tuple[Registry, str]]:
     """Yield the registry of `registry.example/team`, to read, and the path in it, which may be empty.

@@ -17,7 +17,7 @@ from builder.registry.content import OCI_INDEX, OCI_MANIFEST, ContentError, Desc
 from builder.registry.transport import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from builder.registry.content import Manifest
     from builder.registry.place import Place
@@ -30,6 +30,10 @@ EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _ROUNDS = 5
 """How often an upload is begun, or an index written, before it counts as impossible."""
+
+
+class RefusedError(RegistryError):
+    """The registry was asked to take something, and answered that it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +103,32 @@ class Writer(Registry):
     def attach(self, repository: str, subject: Descriptor, artifact: Artifact) -> Descriptor:
         """Attach an artifact to a manifest, and return its own. The same artifact gives the same manifest.
 
-        In a registry without the referrers API it is listed under the tag that stands in for it.
+        In a registry without the referrers API it is listed under the tag that stands in for it; one that refuses the
+        manifest of today is offered that of version 1.0 of the specification.
         """
-        node, data = make_manifest(subject, artifact)
-        made = Descriptor(
-            media_type=OCI_MANIFEST,
-            digest=node["digest"],
-            size=node["size"],
-            artifact_type=artifact.artifact_type,
-            annotations=artifact.annotations,
-        )
-        if any(it.digest == made.digest for it in self.list_referrers(repository, subject.digest)):
-            return made
+        forms = [make_manifest(subject, artifact, old=old) for old in (False, True)]
+        known = {it.digest for it in self.list_referrers(repository, subject.digest)}
+        for node, _ in forms:
+            if node["digest"] in known:
+                return _describe(node, artifact)
         for blob in (EMPTY, *artifact.blobs):
             self.put_blob(repository, blob)
-        reply = self.put_manifest(repository, made.digest, data, OCI_MANIFEST)
+        node, reply = self._put_either(repository, forms)
         if "OCI-Subject" not in reply.headers:
             self._add_to_index(repository, subject.digest.replace(":", "-", 1), node)
-        return made
+        return _describe(node, artifact)
+
+    def _put_either(
+        self, repository: str, forms: Iterable[tuple[dict[str, Any], bytes]]
+    ) -> tuple[dict[str, Any], Reply]:
+        """Put the first manifest that the registry takes, and return its entry and the answer."""
+        refusals: list[RefusedError] = []
+        for node, data in forms:
+            try:
+                return node, self.put_manifest(repository, node["digest"], data, OCI_MANIFEST)
+            except RefusedError as error:
+                refusals.append(error)
+        raise refusals[0]
 
     def _add_to_index(self, repository: str, tag: str, node: dict[str, Any]) -> None:
         """List an artifact under the tag of its subject, beside all that others list there.
@@ -163,25 +175,30 @@ class Writer(Registry):
         # Also to read: who asks for no more is not told by every registry that a repository is still to be made.
         return f"repository:{repository}:pull,push"
 
-    def _refused(self, what: str, reply: Reply | None) -> RegistryError:
+    def _refused(self, what: str, reply: Reply | None) -> RefusedError:
         answer = f"it answers {reply.status}" if reply else "it does not take it"
         said = _read_reasons(reply.body) if reply else ""
         hint = "may images be pushed there? The registry's own log says more."
-        return RegistryError(f"{self.host}: {what}: {answer}{f' ({said})' if said else ''}", hint=hint)
+        return RefusedError(f"{self.host}: {what}: {answer}{f' ({said})' if said else ''}", hint=hint)
 
 
-def make_manifest(subject: Descriptor, artifact: Artifact) -> tuple[dict[str, Any], bytes]:
+def make_manifest(subject: Descriptor, artifact: Artifact, *, old: bool = False) -> tuple[dict[str, Any], bytes]:
     """Return the manifest of an artifact that is attached to a subject: its entry in a list, and its bytes.
 
+    An `old` one tells the type of the artifact as that of its configuration, as version 1.0 of the specification has
+    it and later ones allow. Registries refuse today's for its empty configuration, or for `artifactType`
+    (gitlab.com/gitlab-org/container-registry, issue 1198; github.com/docker/compose, pull request 11239).
     Source: github.com/opencontainers/image-spec, manifest.md, "Guidelines for Artifact Usage".
     """
+    kind = {} if old else {"artifactType": artifact.artifact_type}
+    config = artifact.artifact_type if old else _EMPTY_TYPE
     blob_told = {"annotations": dict(artifact.blob_annotations)} if artifact.blob_annotations else {}
     told = {"annotations": dict(artifact.annotations)} if artifact.annotations else {}
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "artifactType": artifact.artifact_type,
-        "config": {"mediaType": _EMPTY_TYPE, "digest": digest_of(EMPTY), "size": len(EMPTY)},
+        **kind,
+        "config": {"mediaType": config, "digest": digest_of(EMPTY), "size": len(EMPTY)},
         "layers": [
             {"mediaType": artifact.media_type, "digest": digest_of(blob), "size": len(blob), **blob_told}
             for blob in artifact.blobs
@@ -192,6 +209,16 @@ def make_manifest(subject: Descriptor, artifact: Artifact) -> tuple[dict[str, An
     data = _dump(document)
     entry = {"mediaType": OCI_MANIFEST, "digest": digest_of(data), "size": len(data)}
     return entry | {"artifactType": artifact.artifact_type} | told, data
+
+
+def _describe(node: Mapping[str, Any], artifact: Artifact) -> Descriptor:
+    return Descriptor(
+        media_type=OCI_MANIFEST,
+        digest=node["digest"],
+        size=node["size"],
+        artifact_type=artifact.artifact_type,
+        annotations=artifact.annotations,
+    )
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder.registry.client import MANIFEST_LIMIT
-from builder.registry.content import OCI_MANIFEST, ContentError, parse_descriptor, parse_descriptors
+from builder.registry.content import ContentError, parse_descriptor, parse_descriptors
 from builder.registry.writing import Artifact, make_manifest
 from builder.signing.payload import dump_claim, parse_claim
 
@@ -43,13 +43,13 @@ def attach_signature(writer: Writer, repository: str, image: Descriptor, claim: 
     data = dump_claim(claim)
     told = ((_ANNOTATION, base64.b64encode(key.sign(data)).decode()),)
     artifact = Artifact(artifact_type=SIGNATURE, media_type=_PAYLOAD, blobs=(data,), blob_annotations=told)
-    writer.attach(repository, image, artifact)
-    _, own = make_manifest(image, artifact)
+    made = writer.attach(repository, image, artifact)
     known = writer.read(repository, name_tag(image.digest))
     if known is None:
-        writer.put_manifest(repository, name_tag(image.digest), own, OCI_MANIFEST)
+        writer.copy_tag(repository, made.digest, name_tag(image.digest))
         return
     document = known.parse()
+    _, own = make_manifest(image, artifact)
     document["layers"] = [*(document.get("layers") or []), *json.loads(own)["layers"]]
     merged = json.dumps(document, separators=(",", ":")).encode()
     writer.put_manifest(repository, name_tag(image.digest), merged, known.media_type)

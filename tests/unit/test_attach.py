@@ -354,6 +354,27 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
     assert not fake.sent()
 
 
+@pytest.mark.parametrize("staged", [False, True])
+def test_registry_that_takes_no_artifacts_gets_images_where_that_is_asked_for(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch, staged: bool
+) -> None:
+    fake.refuses = ('"subject"',)
+    engine, moving = Engine(fake, one=1), ["2.7.1-cu118-py310", "latest"]
+    with pytest.raises(RegistryError, match=r"cannot be attached: .* \(MANIFEST_INVALID\)") as caught:
+        run(make_publisher(engine, writer, monkeypatch), engine, locked)
+    assert "--no-documents" in str(caught.value)
+    _, said = run(make_publisher(engine, writer, monkeypatch, documents=False, staged=staged), engine, locked)
+    assert "attaching its documents" not in said
+    if staged:
+        staging = Staging(
+            registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT}, documents=False
+        )
+        assert not set(moving) & set(fake.tags[NAME])
+        promote(staging, locked)
+    assert [fake.tags[NAME][tag] for tag in moving] == [engine.image_id] * 2
+    assert fake.referrers == {}
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_image_whose_publishing_was_stopped_gets_no_tag(
     fake: FakeRegistry, writer: Writer, locked: LockedCell, kind: str

@@ -13,7 +13,7 @@ from builder.errors import RegistryError
 from builder.registry import transport
 from builder.registry.content import ContentError, Descriptor, digest_of
 from builder.registry.place import Place
-from builder.registry.writing import Artifact, Writer, make_manifest
+from builder.registry.writing import Artifact, RefusedError, Writer, make_manifest
 from tests.registry import INDEX, FakeRegistry
 
 if TYPE_CHECKING:
@@ -180,6 +180,34 @@ def test_manifest_says_what_the_specification_asks_for(
     assert told["layers"] == [{"mediaType": KIND, "digest": digest_of(BILL.blobs[0]), "size": len(BILL.blobs[0])}]
     assert told["subject"] == {"mediaType": image.media_type, "digest": image.digest, "size": image.size}
     assert told["annotations"] == {"dev.example": "1"}
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+@pytest.mark.parametrize("refused", ['"artifactType":"', "application/vnd.oci.empty.v1+json"])
+def test_registry_that_knows_no_artifacts_gets_a_manifest_that_it_takes(
+    fake: FakeRegistry, connect: Callable[..., Writer], image: Descriptor, refused: str, has_api: bool
+) -> None:
+    fake.refuses, fake.has_referrers = (refused,), has_api
+    writer = connect()
+    made = writer.attach(NAME, image, BILL)
+    assert writer.list_referrers(NAME, image.digest) == (made,)
+    assert made.artifact_type == KIND
+    told = json.loads(fake.manifests[NAME, made.digest][1])
+    assert "artifactType" not in told
+    assert told["config"]["mediaType"] == KIND
+    assert told["subject"]["digest"] == image.digest
+    fake.asked.clear()
+    assert writer.attach(NAME, image, BILL) == made
+    assert not fake.sent()
+
+
+def test_registry_that_takes_no_artifact_at_all_is_told_with_the_first_reason(
+    fake: FakeRegistry, connect: Callable[..., Writer], image: Descriptor
+) -> None:
+    fake.refuses = ('"subject"',)
+    today, _ = make_manifest(image, BILL)
+    with pytest.raises(RefusedError, match=rf"{today['digest']}: it answers 400 \(MANIFEST_INVALID\)"):
+        connect().attach(NAME, image, BILL)
 
 
 def test_list_keeps_what_others_wrote_there_to_the_letter(

@@ -447,8 +447,27 @@ def test_command_prints_the_digest_that_was_verified(
     assert failed.stdout == ""
 
 
-def test_key_without_push_is_a_mistake(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "said"), [((), "--push"), (("--push", "r.example", "--no-documents"), "documents")])
+def test_key_that_has_nothing_to_sign_is_a_mistake(tmp_path: Path, more: tuple[str, ...], said: str) -> None:
     make_key(tmp_path)
-    done = CliRunner().invoke(cli, ["build", "--all", "--sign-key", str(tmp_path / "sign.key")])
+    done = CliRunner().invoke(cli, ["build", "--all", "--sign-key", str(tmp_path / "sign.key"), *more])
     assert done.exit_code == 2
-    assert "--push" in done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+def test_image_is_signed_in_a_registry_that_knows_no_artifacts(
+    fake: FakeRegistry,
+    writer: Writer,
+    locked: LockedCell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_api: bool,
+) -> None:
+    key, fake.has_referrers = make_key(tmp_path), has_api
+    fake.refuses = ('"artifactType":', "application/vnd.oci.empty.v1+json")
+    publish(fake, writer, locked, monkeypatch, key)
+    assert list_faults(verify(fake, key)) == {}
+    fake.asked.clear()
+    publish(fake, writer, locked, monkeypatch, key)
+    assert not fake.sent()
