@@ -1,11 +1,12 @@
 """Requests to one registry: with a login where it asks for one, and once more where one failed that may yet work.
 
 A reply counts only as a whole. One that breaks off, is too short, or is not what its digest says is asked for again,
-like those of status 429 and 5xx, until `patience` is over.
+like those of status 429 and 5xx, until `patience` is over. What is on its way may take longer, as long as it moves.
 """
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ CONNECTIONS = 8
 _PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 6.4)
 """Seconds before each new attempt."""
 
-_TIMEOUT = (10, 20)  # seconds to connect, and between two pieces of a reply
+_TIMEOUT = (10.0, 20.0)  # seconds to connect and to send a piece, and between two pieces of a reply
+_PACE = 16 * 1024  # bytes in a second: what moves at least so fast is waited for
 _PIECE = 64 * 1024
 _TALK = 1024 * 1024  # bytes that may say why there is no answer
 _READING = frozenset({"GET", "HEAD"})
@@ -153,7 +155,7 @@ class Transport:
         for number, pause in enumerate((*_PAUSES, None)):
             wait = 0.0
             try:
-                reply = self._send(limit, end, method, url, **more)
+                reply = self._send(limit, method, url, **more)
                 if reply.status in _BUSY:
                     wait = _read_pause(reply)
                     fault, most = RegistryError(f"{self.place.host}: it answers {reply.status}"), len(_PAUSES)
@@ -173,20 +175,34 @@ class Transport:
                 raise Cancelled("cancelled")
         raise AssertionError("the last attempt returns or raises")
 
-    def _send(self, limit: int, end: float, method: str, url: str, **more: Any) -> Reply:
+    def _send(self, limit: int, method: str, url: str, *, data: Any = None, **more: Any) -> Reply:
         if self._cancelled.is_set():
             raise Cancelled("cancelled")
+        connecting, replying = _TIMEOUT
+        if data and isinstance(data, bytes):
+            # What the system has taken may still be on its way when the reply is waited for. Bytes would have to be
+            # taken in one go in the time that is to connect; each piece of a file has that time (docs.python.org,
+            # socket.sendall; urllib3.util.request.body_to_chunks).
+            data, replying = io.BytesIO(data), replying + len(data) / _PACE
         verify = str(self.place.ca) if self.place.ca else True
         with self._session.request(
-            method, url, stream=True, timeout=_TIMEOUT, verify=verify, proxies=dict(self.place.proxies), **more
+            method,
+            url,
+            stream=True,
+            timeout=(connecting, replying),
+            verify=verify,
+            proxies=dict(self.place.proxies),
+            data=data,
+            **more,
         ) as reply:
+            end = time.monotonic() + self._patience
             most = limit if reply.status_code == 200 else max(limit, _TALK)
             body = b""
             for piece in reply.iter_content(_PIECE):
                 body += piece
                 if len(body) > most:
                     raise ContentError(f"{self.place.host}: {_tail(url)} has more than {most} bytes")
-                if time.monotonic() > end or self._cancelled.is_set():
+                if time.monotonic() > end + len(body) / _PACE or self._cancelled.is_set():
                     raise TimeoutError
             following = reply.links.get("next", {}).get("url")
             return Reply(

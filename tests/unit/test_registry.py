@@ -240,6 +240,49 @@ def test_pause_longer_than_patience_is_not_waited_for(
     assert time.monotonic() - began < 60
 
 
+@contextlib.contextmanager
+def run_slow(seconds: float) -> Iterator[str]:
+    """Yield the address of a server that takes 16 MB, or gives them, in so many seconds."""
+    size, steps = 16 * 1024 * 1024, 64
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as connection:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(4096)
+            head, _, body = head.partition(b"\r\n\r\n")
+            taken = len(body)
+            while head.startswith(b"PUT") and taken < size:
+                time.sleep(seconds / steps)
+                taken += len(connection.recv(min(size // steps, size - taken), socket.MSG_WAITALL))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            for _ in range(steps):
+                time.sleep(seconds / steps)
+                connection.sendall(bytes(size // steps))
+
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_what_moves_may_take_longer_than_patience(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(transport, "_TIMEOUT", (0.4, 0.4))
+    data = bytes(16 * 1024 * 1024)
+    with run_slow(1.2) as host:
+        asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None, patience=0.4)
+        began = time.monotonic()
+        reply = asked.ask(method, "/", scope="", limit=len(data), data=data if method == "PUT" else None)
+    assert time.monotonic() - began > 1
+    assert reply.body == data
+
+
 @pytest.mark.parametrize("asked", ["soon", "-3", ""])
 def test_pause_that_is_none_is_not_kept(fake: FakeRegistry, connect: Callable[..., Registry], asked: str) -> None:
     fake.faults, fake.headers = [429], {"Retry-After": asked}
