@@ -63,7 +63,8 @@ def parse_bill(data: bytes, where: str) -> tuple[Package, ...]:
     try:
         found = {_sort_key(package): package for it in components if (package := _parse_component(it))}
     except (AttributeError, KeyError, TypeError) as error:
-        raise ContentError(f"{where}: it is no bill of materials in CycloneDX") from error
+        hint = "`imgbuild diff` takes the image's lock in its place: --lock-a, --lock-b."
+        raise ContentError(f"{where}: it is no bill of materials in CycloneDX", hint=hint) from error
     return tuple(found[key] for key in sorted(found))
 
 

@@ -41,6 +41,9 @@ MANIFEST_LIMIT = 4 * 1024 * 1024
 BLOB_LIMIT = 256 * 1024 * 1024
 """Bytes of a blob that is read into memory: configurations and bills of materials, never layers."""
 
+HINT_HOST = "name the registry by the host that it calls itself, or have that corrected in its configuration."
+
+_HINT_ANSWER = "is it a registry that speaks the OCI Distribution API, and the name one that it can have?"
 _TAGS = 1000  # asked for in a page; a registry may give fewer
 _PAGES = 10_000
 
@@ -103,7 +106,8 @@ class Registry:
     def read_blob(self, repository: str, blob: Descriptor) -> bytes:
         """Return the bytes of a small blob: an image's configuration, a bill of materials."""
         if blob.size > BLOB_LIMIT:
-            raise ContentError(f"{self.host}: {repository}: {blob.digest} is too large to be read here")
+            hint = "who attached it? What imgbuild makes is smaller."
+            raise ContentError(f"{self.host}: {repository}: {blob.digest} is too large to be read here", hint=hint)
         reply = self._transport.ask(
             "GET",
             f"/v2/{repository}/blobs/{blob.digest}",
@@ -123,7 +127,7 @@ class Registry:
             self._require_found(reply, f"{repository}: the list of tags")
             page = parse_object(reply.body, f"{self.host}: {repository}: the list of tags").get("tags") or []
             if not isinstance(page, list) or not all(isinstance(tag, str) and is_tag(tag) for tag in page):
-                raise ContentError(f"{self.host}: {repository}: the list of tags is none")
+                raise ContentError(f"{self.host}: {repository}: the list of tags is none", hint=_HINT_ANSWER)
             tags.update(page)
         return tuple(sorted(tags))
 
@@ -171,11 +175,11 @@ class Registry:
             yield reply
             following = reply.following and urljoin(self._transport.place.url + path, reply.following)
             if following and not self._transport.place.has(following):
-                raise ContentError(f"{self.host}: {repository}: the next page is on another host")
+                raise ContentError(f"{self.host}: {repository}: the next page is on another host", hint=HINT_HOST)
 
     def _require_found(self, reply: Reply, what: str) -> None:
         if reply.status != 200:
-            raise ContentError(f"{self.host}: {what}: it answers {reply.status}")
+            raise ContentError(f"{self.host}: {what}: it answers {reply.status}", hint=_HINT_ANSWER)
 
 
 def _is_whole(target: str, reply: Reply) -> bool:

@@ -24,8 +24,16 @@ _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _TAG = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
+_HINT_CONTENT = (
+    "who else pushes there? What is damaged is to be removed there; then `imgbuild build --push` brings it anew."
+)
+
+
 class ContentError(RegistryError):
     """What the registry has under a name is no image, or not what its digest says."""
+
+    def __init__(self, message: str, *, hint: str = _HINT_CONTENT) -> None:
+        super().__init__(message, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PLATFORM = "linux/amd64"
 """The platform of every image that imgbuild makes."""
 
+_HINT_IMAGE = "name an image by its tag or digest: `imgbuild status` tells which there are."
+
 _LAYER = re.compile(r"application/vnd\.(?:oci|docker)\.image\.(?:layer|rootfs)\.")
 
 
@@ -62,12 +64,13 @@ def read_image(registry: Registry, repository: str, target: str) -> PublishedIma
     manifest = _choose(registry, repository, top) if top.is_index else top
     where = f"{registry.host}: {repository}: {manifest.digest}"
     if manifest.media_type not in MANIFESTS:
-        raise ContentError(f"{where}: {manifest.media_type or 'something without a type'} is no image")
+        message = f"{where}: {manifest.media_type or 'something without a type'} is no image"
+        raise ContentError(message, hint=_HINT_IMAGE)
     document = manifest.parse()
     config = parse_descriptor(document.get("config"), where)
     layers = parse_descriptors(document.get("layers"), where)
     if not all(_LAYER.match(layer.media_type) for layer in layers):
-        raise ContentError(f"{where}: it is no image, but something that is attached to one")
+        raise ContentError(f"{where}: it is no image, but something that is attached to one", hint=_HINT_IMAGE)
     told = parse_object(registry.read_blob(repository, config), where)
     try:
         return _describe(top, manifest, layers, told)
@@ -97,7 +100,8 @@ def _choose(registry: Registry, repository: str, index: Manifest) -> Manifest:
     ours = [it for it in found if it.platform == PLATFORM] or [it for it in found if not it.platform]
     where = f"{registry.host}: {repository}: {index.digest}"
     if len(ours) != 1:
-        raise ContentError(f"{where}: an index with {len(ours)} images for {PLATFORM}")
+        hint = f"name the one that is meant by its digest, if there is one for {PLATFORM}."
+        raise ContentError(f"{where}: an index with {len(ours)} images for {PLATFORM}", hint=hint)
     manifest = registry.read(repository, ours[0].digest)
     if manifest is None:
         raise ContentError(f"{where}: its image {ours[0].digest} is not there")

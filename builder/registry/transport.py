@@ -162,7 +162,9 @@ class Transport:
                 elif is_whole(reply):
                     return reply
                 else:
-                    fault, most = ContentError(f"{self.place.host}: {_tail(url)} is not what its digest says"), _SURE
+                    message = f"{self.place.host}: {_tail(url)} is not what its digest says"
+                    hint = "does a proxy on the way change it? Else it is damaged: remove it there, and push it again."
+                    fault, most = ContentError(message, hint=hint), _SURE
             except (requests.RequestException, HTTPError, OSError) as error:
                 fault, most = _explain(error, self.place)
             fault.hint = fault.hint or f"does {self.place.host} work? Rerun the same command later."

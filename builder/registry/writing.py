@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from builder.errors import RegistryError
-from builder.registry.client import MANIFEST_LIMIT, Registry
+from builder.registry.client import HINT_HOST, MANIFEST_LIMIT, Registry
 from builder.registry.content import OCI_INDEX, OCI_MANIFEST, ContentError, Descriptor, clean, digest_of
 from builder.registry.transport import PATIENCE
 
@@ -151,7 +151,8 @@ class Writer(Registry):
         if index is None:
             return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         if index.media_type != OCI_INDEX:
-            raise ContentError(f"{self.host}: {repository}:{tag} is no list of what is attached to an image")
+            message = f"{self.host}: {repository}:{tag} is no list of what is attached to an image"
+            raise ContentError(message, hint="remove that tag: the specification has it for such lists alone.")
         index.list_manifests()
         document = index.parse()
         return document | {"manifests": document.get("manifests") or []}
@@ -163,7 +164,7 @@ class Writer(Registry):
         registry = self._transport.place
         place = urljoin(f"{registry.url}/v2/{repository}/blobs/uploads/", begun.headers.get("Location", ""))
         if not registry.has(place):
-            raise ContentError(f"{self.host}: {repository}: it wants uploads sent to another host")
+            raise ContentError(f"{self.host}: {repository}: it wants uploads sent to another host", hint=HINT_HOST)
         place += f"{'&' if urlsplit(place).query else '?'}digest={digest}"
         return self._write("PUT", repository, place, data=data)
 

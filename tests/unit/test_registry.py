@@ -103,8 +103,9 @@ def test_tags_of_all_pages_are_listed(fake: FakeRegistry, connect: Callable[...,
 def test_next_page_on_another_host_is_refused(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
     fake.add_image(NAME, "1")
     fake.headers = {"Link": '<http://elsewhere.example/v2/>; rel="next"'}
-    with pytest.raises(ContentError, match="on another host"):
+    with pytest.raises(ContentError, match="on another host") as caught:
         connect().list_tags(NAME)
+    assert "the host that it calls itself" in str(caught.value)
 
 
 def test_page_that_leads_to_itself_ends(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
@@ -345,14 +346,16 @@ def test_what_is_no_image_is_told(
     fake: FakeRegistry, connect: Callable[..., Registry], document: dict[str, Any], fault: str
 ) -> None:
     fake.add_manifest(NAME, document, "1")
-    with pytest.raises(ContentError, match=fault):
+    with pytest.raises(ContentError, match=fault) as caught:
         read_image(connect(), NAME, "1")
+    assert caught.value.hint
 
 
 def test_artifact_is_no_image(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
     made = fake.attach(NAME, fake.add_image(NAME, "1"), ARTIFACT, b"{}")
-    with pytest.raises(ContentError, match="attached to one"):
+    with pytest.raises(ContentError, match="attached to one") as caught:
         read_image(connect(), NAME, made["digest"])
+    assert "by its tag or digest" in str(caught.value)
 
 
 @pytest.mark.parametrize("config", ["[]", '{"config": 3}', '{"rootfs": []}', '{"config": {"Labels": [1]}}', "{"])
