@@ -114,8 +114,11 @@ def require_documents(registry: Registry, repository: str, digest: str) -> None:
 
 def attach_results(
     writer: Writer, repository: str, image: Descriptor, subject: Subject, verdicts: Mapping[str, str], *, checks: str
-) -> None:
-    """Attach to a manifest what a test of it found; the same results are attached once. Raises RegistryError."""
+) -> str:
+    """Attach to a manifest what a test of it found, and return the digest of that document's own manifest.
+
+    The same results are attached once. Raises RegistryError.
+    """
     from builder.sbom.results import PREDICATE, dump_results
 
     told = ((DOCUMENT, RETEST), (PREDICATE_TYPE, PREDICATE))
@@ -123,7 +126,7 @@ def attach_results(
     form = TYPES["checks"]
     artifact = Artifact(artifact_type=form, media_type=form, blobs=(data,), annotations=told)
     with _telling(subject.ref):
-        writer.attach(repository, image, artifact)
+        return writer.attach(repository, image, artifact).digest
 
 
 def describe_subject(job: Job, environment: Environment, ref: str, digest: str | None = None) -> Subject:

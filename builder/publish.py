@@ -11,8 +11,7 @@ from builder.checks.suites import digest_checks
 from builder.errors import RegistryError
 from builder.registry.content import Descriptor, parse_descriptor
 from builder.sbom.files import list_files
-from builder.signing.payload import Claim
-from builder.signing.signatures import attach_signature, name_tag, read_claims
+from builder.signing.signatures import list_signed, sign_image
 from builder.tags import list_moving_tags, tag_image, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
@@ -126,12 +125,10 @@ class Publisher:
             attach_documents(self.writer, repository, image, facts)
             return
         # Only what this key has signed before may be signed again without being made again.
-        claims = read_claims(self.writer, repository, [name_tag(image.digest)], image.digest, self.key.public)
-        signed = frozenset(digest for claim in claims for digest in claim.documents)
+        signed = list_signed(self.writer, repository, image.digest, self.key.public)
         documents = frozenset(attach_documents(self.writer, repository, image, facts, trusted=signed).values())
         if not documents <= signed:
-            claim = Claim(repository=f"{self.writer.host}/{repository}", image=image.digest, documents=documents)
-            attach_signature(self.writer, repository, image, claim, self.key)
+            sign_image(self.writer, repository, image, documents, self.key)
 
     def _name(self, repository: str, tag: str) -> str:
         return f"{self.writer.host}/{repository}:{tag}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from builder.attach import attach_results, describe_subject, require_documents
 from builder.checks.suites import digest_checks
 from builder.errors import CheckError
+from builder.signing.signatures import list_signed, sign_image
 from builder.tags import list_moving_tags, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
@@ -19,19 +20,22 @@ if TYPE_CHECKING:
     from builder.lock import Environment
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
+    from builder.signing.keys import SigningKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """The images of cells in `place` (`host/path`); `contexts` are what the cells are built from, by id.
 
-    Without `documents` an image needs none, and what a test found is not attached to it.
+    With a `key` an image is signed once more, together with what a test found. Without `documents` it needs none, and
+    what a test found is not attached.
     """
 
     registry: Writer
     place: str
     contexts: Mapping[str, Context]
     documents: bool = True
+    key: SigningKey | None = None
 
     def name(self, job: Job) -> str:
         """Return what the engine calls the repository of a cell's images."""
@@ -72,8 +76,12 @@ class Staging:
     def _attach(self, job: Job, environment: Environment, image: Descriptor, verdicts: Sequence[Verdict]) -> None:
         subject = describe_subject(job, environment, f"{self.name(job)}@{image.digest}", image.digest)
         found = {it.check: it.verdict for it in verdicts}
-        checks = digest_checks(job.definition)
-        attach_results(self.registry, self._repository(job), image, subject, found, checks=checks)
+        repository, checks = self._repository(job), digest_checks(job.definition)
+        results = attach_results(self.registry, repository, image, subject, found, checks=checks)
+        if self.key:
+            signed = list_signed(self.registry, repository, image.digest, self.key.public)
+            if results not in signed:
+                sign_image(self.registry, repository, image, signed | {results}, self.key)
 
     def _repository(self, job: Job) -> str:
         return self.name(job).partition("/")[2]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from builder.commands.options import (
-    add_bareness,
+    add_documents,
     add_network,
     add_selection,
     choose_cells,
     open_project,
+    read_key,
     redacted,
     say_local_indexes,
 )
@@ -22,6 +22,7 @@ from builder.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from builder.engine import Engine
     from builder.locking import Locks, Stale
@@ -58,13 +59,7 @@ if TYPE_CHECKING:
     help="Push under a tag that lasts, to wait for `imgbuild test --promote`, which gives the others.",
 )
 @click.option("--insecure", is_flag=True, help="Speak to the registry without TLS, as the engine has to, too.")
-@click.option(
-    "--sign-key",
-    "key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Sign what is pushed with this private key, in PEM; IMGBUILD_SIGN_PASSWORD is its password.",
-)
-@add_bareness
+@add_documents
 @click.option(
     "--locked", is_flag=True, help="Exit 5 instead of solving when a lock, or the plan, is missing or stale. For CI."
 )
@@ -102,7 +97,6 @@ def build(
     from builder.registry.place import find_place, split_registry
     from builder.registry.writing import Writer
     from builder.schedule import count_workers
-    from builder.signing.keys import read_signing_key
     from builder.sources import find_sources
     from builder.summary import choose_error, summarize
     from builder.verdicts import Verdicts
@@ -112,10 +106,8 @@ def build(
     if not registry and (staged or key or insecure or bare):
         told = "--stage, --sign-key, --no-documents and --insecure say how images are pushed"
         raise click.UsageError(f"{told}, so they go with --push")
-    if key and bare:
-        raise click.UsageError("--sign-key signs images together with their documents, so not with --no-documents")
     target = split_registry(registry) if registry else None
-    signing = read_signing_key(key) if key else None
+    signing = read_key(key, bare=bare)
     project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None

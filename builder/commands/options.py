@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,6 @@ from builder.errors import CellError, ImgbuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from builder.inputs import Job
     from builder.matrix import Cell
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from builder.registry.client import Registry
     from builder.registry.place import Place
     from builder.registry.writing import Writer
+    from builder.signing.keys import SigningKey
     from builder.sources import Sources
 
 _PROGRESS = ("auto", "rich", "plain", "github", "quiet")
@@ -61,10 +62,32 @@ def add_registry(command: Callable[..., None]) -> Callable[..., None]:
     return add_sources(click.option("--insecure", is_flag=True, help=help_text)(command))
 
 
-def add_bareness(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the option of those that attach documents to images in a registry."""
-    help_text = "Attach no documents to images: for a registry that takes none."
-    return click.option("--no-documents", "bare", is_flag=True, help=help_text)(command)
+def add_documents(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of those that attach documents to images in a registry: `key` and `bare`."""
+    for option in (
+        click.option(
+            "--no-documents", "bare", is_flag=True, help="Attach nothing: for a registry that takes images alone."
+        ),
+        click.option(
+            "--sign-key",
+            "key",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Sign images and documents with this private key, in PEM; IMGBUILD_SIGN_PASSWORD is its password.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def read_key(path: Path | None, *, bare: bool) -> SigningKey | None:
+    """Return the key that signs, None where there is none. Raises ImgbuildError, and UsageError with `bare`."""
+    from builder.signing.keys import read_signing_key
+
+    if path is None:
+        return None
+    if bare:
+        raise click.UsageError("--sign-key signs images together with their documents, so not with --no-documents")
+    return read_signing_key(path)
 
 
 @contextmanager

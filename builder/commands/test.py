@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.commands.options import (
-    add_bareness,
+    add_documents,
     add_progress,
     add_registry,
     add_selection,
     choose_cells,
     open_project,
     open_writer,
+    read_key,
     redacted,
 )
 from builder.errors import Cancelled, CheckError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from builder.matrix import Cell
     from builder.project import Project
     from builder.prove import Proof
+    from builder.signing.keys import SigningKey
     from builder.sources import Sources
     from builder.staged import Staging
 
@@ -45,7 +48,7 @@ _MARKS = {"pass": "✓", "fail": "✗", "skip": "\N{EN DASH}"}
     help="Test what was pushed there from the locks, first of all what waits there for it.",
 )
 @click.option("--promote", is_flag=True, help="Give each image of the registry that passed its other tags.")
-@add_bareness
+@add_documents
 @add_registry
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 @click.pass_context
@@ -59,6 +62,7 @@ def test(
     workers: int,
     place: str | None,
     sources: str | None,
+    key: Path | None,
     *,
     bare: bool,
     everything: bool,
@@ -85,8 +89,9 @@ def test(
         raise click.UsageError("choose cells: imgbuild test --cuda 11.8 --py 3.10, an image's name, or --all")
     if not place and (promote or insecure or sources):
         raise click.UsageError("--promote, --insecure and --sources are about a registry, so they go with --registry")
-    if bare and not promote:
-        raise click.UsageError("--no-documents is about images that get their tags, so it goes with --promote")
+    if (key or bare) and not promote:
+        raise click.UsageError("--sign-key and --no-documents are about what gets its tags, so they go with --promote")
+    signing = read_key(key, bare=bare)
     project = open_project(context.obj)
     cells = choose_cells(project, images, python, cuda, ids)
     environments = find_environments(project, cells, read_locks(project, cells))
@@ -94,7 +99,7 @@ def test(
     found = find_sources(sources)
     with (
         redacted(found),
-        _open_staging(project, cells, place, found, bare=bare, insecure=insecure) as staging,
+        _open_staging(project, cells, place, found, signing, bare=bare, insecure=insecure) as staging,
         choose_progress(progress, found.redact, cells=len(cells)) as drawn,
         Engine() as engine,
     ):
@@ -114,7 +119,14 @@ def test(
 
 @contextmanager
 def _open_staging(
-    project: Project, cells: Sequence[Cell], place: str | None, sources: Sources, *, bare: bool, insecure: bool
+    project: Project,
+    cells: Sequence[Cell],
+    place: str | None,
+    sources: Sources,
+    key: SigningKey | None,
+    *,
+    bare: bool,
+    insecure: bool,
 ) -> Iterator[Staging | None]:
     from builder.pipeline import render_cell
     from builder.planning import lay_out, require_plan
@@ -125,7 +137,7 @@ def _open_staging(
         return
     contexts = {it.id: render_cell(project, it) for it in lay_out(project, cells, require_plan(project, cells))}
     with open_writer(place, sources, insecure=insecure) as writer:
-        yield Staging(registry=writer, place=place, contexts=contexts, documents=not bare)
+        yield Staging(registry=writer, place=place, contexts=contexts, documents=not bare, key=key)
 
 
 def _draw(proofs: Sequence[Proof], redact: Callable[[str], str]) -> Iterator[str]:

@@ -32,7 +32,8 @@ def verify(name: str, path: Path, sources: str | None, *, insecure: bool) -> Non
         verified = verify_image(registry, ref, key)
     for finding in verified.findings:
         said = "; ".join(filter(None, (finding.fault, finding.note)))
-        click.echo(f"  {'✗' if finding.fault else '✓'} {finding.name}  {said}".rstrip(), err=True)
+        mark = "✗" if finding.fault else "!" if finding.note else "✓"
+        click.echo(f"  {mark} {finding.name}  {said}".rstrip(), err=True)
     if not verified.passed:
         names = ", ".join(finding.name for finding in verified.findings if finding.fault)
         hint = "is it the right key? `imgbuild build --push … --sign-key` signs what is not signed."

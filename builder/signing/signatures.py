@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from builder.registry.client import MANIFEST_LIMIT
 from builder.registry.content import ContentError, parse_descriptor, parse_descriptors
 from builder.registry.writing import Artifact, make_manifest
-from builder.signing.payload import dump_claim, parse_claim
+from builder.signing.payload import Claim, dump_claim, parse_claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
     from builder.signing.keys import PublicKey, SigningKey
-    from builder.signing.payload import Claim
 
 SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 """The type of a signature that is attached (cosign, internal/pkg/oci/remote)."""
@@ -53,6 +52,18 @@ def attach_signature(writer: Writer, repository: str, image: Descriptor, claim: 
     document["layers"] = [*(document.get("layers") or []), *json.loads(own)["layers"]]
     merged = json.dumps(document, separators=(",", ":")).encode()
     writer.put_manifest(repository, name_tag(image.digest), merged, known.media_type)
+
+
+def sign_image(writer: Writer, repository: str, image: Descriptor, documents: Iterable[str], key: SigningKey) -> None:
+    """Sign an image together with documents, by the digests of their manifests. Raises RegistryError."""
+    claim = Claim(repository=f"{writer.host}/{repository}", image=image.digest, documents=frozenset(documents))
+    attach_signature(writer, repository, image, claim, key)
+
+
+def list_signed(registry: Registry, repository: str, image: str, key: PublicKey) -> frozenset[str]:
+    """Return the documents of an image that the owner of a key has signed. Raises RegistryError."""
+    claims = read_claims(registry, repository, [name_tag(image)], image, key)
+    return frozenset(digest for claim in claims for digest in claim.documents)
 
 
 def list_targets(registry: Registry, repository: str, image: str) -> list[str]:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.attach import DOCUMENT, TYPES, attach_documents
+from builder.attach import DOCUMENT, RETEST, TYPES, attach_documents
 from builder.cli import cli
 from builder.errors import ImgbuildError
 from builder.registry.place import Place, Ref
@@ -30,7 +30,19 @@ from builder.signing.keys import PASSWORD, read_public_key, read_signing_key
 from builder.signing.payload import Claim, dump_claim, parse_claim
 from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims
 from builder.signing.verify import Finding, verify_image
-from tests.unit.test_attach import NAME, Asked, Engine, add_image, locked, make_facts, make_publisher, run
+from builder.staged import Staging
+from tests.unit.test_attach import (
+    CONTEXT,
+    FOUND,
+    NAME,
+    Asked,
+    Engine,
+    add_image,
+    locked,
+    make_facts,
+    make_publisher,
+    run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -445,6 +457,45 @@ def test_command_prints_the_digest_that_was_verified(
     assert isinstance(failed.exception, ImgbuildError)
     assert failed.exception.exit_code == 14
     assert failed.stdout == ""
+
+
+def promote(fake: FakeRegistry, writer: Writer, locked: LockedCell, key: SigningKey | None) -> None:
+    place = f"{fake.address}/team"
+    staging = Staging(registry=writer, place=place, contexts={locked.id: CONTEXT}, key=key)
+    staging.promote(locked.job, locked.environment, staging.find(locked.job), FOUND)
+
+
+def test_results_of_a_later_test_are_signed_with_it_and_verified(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_key(tmp_path)
+    image = publish(fake, writer, locked, monkeypatch, key).image_id
+    promote(fake, writer, locked, key)
+    assert verify(fake, key).findings == tuple(Finding(name=name) for name in ("signature", *TYPES, RETEST))
+    fake.asked.clear()
+    promote(fake, writer, locked, key)
+    publish(fake, writer, locked, monkeypatch, key)
+    assert not fake.sent(), "what the key has signed is not signed again"
+    (results,) = (it for it in fake.referrers[image] if it.get("annotations", {}).get(DOCUMENT) == RETEST)
+    (layer,) = json.loads(fake.manifests[NAME, results["digest"]][1])["layers"]
+    del fake.blobs[layer["digest"]]
+    assert "it answers 404" in list_faults(verify(fake, key))[RETEST]
+
+
+def test_results_that_nobody_signed_are_said_not_to_be_believed(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_key(tmp_path)
+    publish(fake, writer, locked, monkeypatch, key)
+    promote(fake, writer, locked, None)
+    verified = verify(fake, key)
+    assert verified.passed
+    assert verified.findings[-1].name == RETEST
+    assert "do not believe sha256:" in verified.findings[-1].note
+    done = CliRunner().invoke(cli, ["verify", verified.ref, "--key", str(tmp_path / "sign.pub"), "--sources", "host"])
+    assert done.stderr.splitlines()[-1].startswith(f"  ! {RETEST}  do not believe")
+    promote(fake, writer, locked, key)
+    assert verify(fake, key).findings[-1] == Finding(name=RETEST)
 
 
 @pytest.mark.parametrize(("more", "said"), [((), "--push"), (("--push", "r.example", "--no-documents"), "documents")])

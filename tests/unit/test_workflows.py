@@ -80,6 +80,25 @@ def test_login_does_not_stay_on_a_machine_that_stays(tmp_path: Path) -> None:
     assert (tmp_path / "asked").read_text().splitlines() == ["/temp/docker"] * 2
 
 
+@pytest.mark.parametrize("job", ["publish", "gpu"])
+@pytest.mark.parametrize("key", ["", "-----BEGIN KEY-----\nAA==\n-----END KEY-----"])
+def test_who_publishes_or_promotes_signs_where_there_is_a_key(tmp_path: Path, job: str, key: str) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "docker").write_text("#!/bin/sh\ncat > /dev/null\n")
+    (programs / "imgbuild").write_text('#!/bin/sh\necho "$@" > "$HOME/asked"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    values = dict.fromkeys(EXPRESSION.findall(str(IMAGES[job])), "") | {"secrets.IMGBUILD_SIGN_KEY": key}
+    environment = {"PATH": with_programs(programs), "HOME": str(tmp_path)}
+    done, _ = Runner(folder=tmp_path, scratch=tmp_path, environment=environment, values=values).run(IMAGES[job])
+    assert not any(step.returncode for step in done), done[-1].stderr
+    path = tmp_path / "sign.key"
+    assert (f"--sign-key {path}" in (tmp_path / "asked").read_text()) is bool(key)
+    assert not key or (path.read_text(), path.stat().st_mode & 0o777) == (key + "\n", 0o600)
+    assert "AA==" not in (tmp_path / "asked").read_text()
+
+
 def test_runner_that_fails_stops_no_other() -> None:
     shared = [job for job in IMAGES.values() if "strategy" in job]
     assert len(shared) == 3
