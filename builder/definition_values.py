@@ -245,10 +245,11 @@ def read_arch(value: Value) -> str:
 def read_size(value: Value) -> int:
     """Return a number of bytes from `9 GB`."""
     text = read_text(value)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([MG])B", text)
-    if not found or not float(found[1]):
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([MG])B", text, re.ASCII)
+    size = int(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2]]) if found else 0
+    if not size:
         raise BadValueError(f"{quote(text)} is not a size", "write one such as 900 MB or 9 GB")
-    return int(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2]])
+    return size
 
 
 def read_digest(value: Value) -> str:

@@ -17,18 +17,23 @@ from builder.commands.options import find_job, open_project, write_output
 def sbom(context: click.Context, ref: str, name: str, output: Path | None) -> None:
     """Print what an image (pytorch:2.7.1-cu118-py310) or cell (pytorch-py3.10-cu118) is made of, from its lock.
 
+    An image may be named with its registry (registry.example/team/pytorch:2.7.1-cu118-py310), and is then in the
+    document as well; the registry is not asked.
+
     SPDX 2.3 or CycloneDX 1.6, as JSON. Nothing is run. The same lock gives the same bytes; SOURCE_DATE_EPOCH sets
     the date.
     """
     from builder.attach import describe_subject
     from builder.locking import find_environments, read_locks
     from builder.pipeline import image_ref
+    from builder.registry.place import parse_ref
     from builder.sbom.cyclonedx import dump_cyclonedx
     from builder.sbom.spdx import dump_spdx
 
     project = open_project(context.obj)
     job = find_job(project, ref)
     (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
-    subject = describe_subject(job, environment, image_ref(job))
+    named = str(parse_ref(ref)) if "/" in ref else image_ref(job)
+    subject = describe_subject(job, environment, named)
     dump = {"cyclonedx": dump_cyclonedx, "spdx": dump_spdx}[name]
     write_output(dump(subject), output)

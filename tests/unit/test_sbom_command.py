@@ -35,3 +35,15 @@ def test_bill_of_a_cell_is_made_from_its_lock_and_no_engine_is_asked(
     assert json.loads(output.read_text())["spdxVersion"] == "SPDX-2.3"
     assert imgbuild("sbom", "demo-py3.10-cpu", "--format", "spdx", "--output", tmp_path / "no" / "bom.json")[0] == 1
     assert imgbuild("sbom", "nothing", "--format", "spdx")[0] == 4
+
+
+def test_bill_names_the_image_as_it_was_named(imgbuild: Run, demo: Demo) -> None:
+    imgbuild("lock", "--sources", demo.sources, "--progress", "plain")
+    for ref in ("demo:cpu-py310", "registry.example:5000/team/demo:cpu-py310"):
+        _, spdx, _ = imgbuild("sbom", ref, "--format", "spdx")
+        assert json.loads(spdx)["name"] == ref
+        _, bom, _ = imgbuild("sbom", ref, "--format", "cyclonedx")
+        assert ("registry.example" in bom) is ("/" in ref)
+    code, out, err = imgbuild("sbom", "https://user:s3cret@registry.example/demo:cpu-py310", "--format", "spdx")
+    assert (code, out) == (10, "")
+    assert "registry.example/team/pytorch" in err

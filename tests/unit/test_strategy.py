@@ -67,7 +67,7 @@ def test_options_that_do_not_go_together_are_refused(locked: Run, options: tuple
     assert "--github" in said
 
 
-@pytest.mark.parametrize("size", ["14", "14 TB", "-1 GB", "0 GB", "a lot"])
+@pytest.mark.parametrize("size", ["14", "14 TB", "-1 GB", "0 GB", "0.0000001 MB", "a lot", f"{'9' * 400} GB"])
 def test_disk_that_is_no_size_is_told(locked: Run, size: str) -> None:
     code, out, said = locked("matrix", "--github", "--disk", size)
     assert (code, out) == (2, "")
