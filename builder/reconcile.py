@@ -17,7 +17,7 @@ from builder.site.published import Published
 from builder.status import Status, Wanted, judge_cell, judge_tags, needs_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from builder.definition import Definition
     from builder.locking import Locks
@@ -35,14 +35,22 @@ class Reconciled:
     published: tuple[Published, ...]
 
 
-def reconcile(project: Project, definitions: Sequence[Definition], registry: Registry, path: str) -> Reconciled:
+def reconcile(
+    project: Project,
+    definitions: Sequence[Definition],
+    registry: Registry,
+    path: str,
+    *,
+    bases: Mapping[str, PublishedImage] | None = None,
+) -> Reconciled:
     """Return how the images of some definitions are in a registry, under a path of it that may be empty.
 
+    `bases` are what bases that no digest pins are now, by their keys: images on top of others are stale.
     Raises LockError for a lock that cannot be read, RegistryError, and Cancelled.
     """
     cells = [cell for definition in definitions for cell in expand_cells(definition)[0]]
     locks = read_locks(project, cells)
-    wanted = list_wanted(project, cells, locks, path)
+    wanted = list_wanted(project, cells, locks, path, bases=bases or {})
     registry.require()
     questions = {it.cell.id: partial(_try, registry, it.repository, it.cell.tag) for it in wanted}
     found = read_all(registry, questions)
@@ -78,10 +86,12 @@ def reconcile(project: Project, definitions: Sequence[Definition], registry: Reg
     return Reconciled(status=status, published=tuple(published))
 
 
-def list_wanted(project: Project, cells: Sequence[Cell], locks: Locks, path: str) -> tuple[Wanted, ...]:
+def list_wanted(
+    project: Project, cells: Sequence[Cell], locks: Locks, path: str, *, bases: Mapping[str, PublishedImage]
+) -> tuple[Wanted, ...]:
     """Return what a registry should have of each cell."""
     stale = {it.job.cell.id: it.reason for it in find_stale(project, cells, locks)}
-    return tuple(_want(project, cell, locks, path, stale.get(cell.id)) for cell in cells)
+    return tuple(_want(project, cell, locks, path, stale.get(cell.id), bases) for cell in cells)
 
 
 def name_repository(path: str, image: str) -> str:
@@ -89,12 +99,15 @@ def name_repository(path: str, image: str) -> str:
     return f"{path}/{image}".lstrip("/")
 
 
-def _want(project: Project, cell: Cell, locks: Locks, path: str, why: str | None) -> Wanted:
+def _want(
+    project: Project, cell: Cell, locks: Locks, path: str, why: str | None, bases: Mapping[str, PublishedImage]
+) -> Wanted:
     job, environment = make_job(project, cell), locks[cell.image].find(cell.environment)
     labels = None
     if environment and not why:
         labels = list_labels(job, environment, digest_checks(job.definition))
-    return Wanted(cell=cell, repository=name_repository(path, cell.image), labels=labels, why=f"it {why}")
+    repository, base = name_repository(path, cell.image), bases.get(job.base.key)
+    return Wanted(cell=cell, repository=repository, labels=labels, why=f"it {why}", base=base)
 
 
 def _try(registry: Registry, repository: str, tag: str) -> PublishedImage | ContentError | None:

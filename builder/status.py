@@ -39,12 +39,16 @@ _ATTACHED = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\..*)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a registry should have of a cell: `labels` are None where its lock will not do, and `why` says so."""
+    """What a registry should have of a cell: `labels` are None where its lock will not do, and `why` says so.
+
+    `base` is what its base is now, None where a digest pins that, or nobody knows.
+    """
 
     cell: Cell
     repository: str
     labels: Mapping[str, str] | None
     why: str = ""
+    base: PublishedImage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,7 @@ def _judge(wanted: Wanted, found: PublishedImage | RegistryError | None) -> tupl
         return "unlocked", (wanted.why,)
     if found is None:
         return "missing", ()
-    moved = tuple(dict.fromkeys(_list_moved(wanted.labels, found.labels)))
+    moved = tuple(dict.fromkeys((*_list_moved(wanted.labels, found.labels), *_list_base(wanted.base, found))))
     return ("stale", moved) if moved else ("up to date", ())
 
 
@@ -174,3 +178,9 @@ def _list_moved(labels: Mapping[str, str], found: Mapping[str, str]) -> Iterable
     for key, value in labels.items():
         if found.get(key) != value:
             yield _MOVED.get(key) or f"its label {key} is {found.get(key, 'missing')}, not {value}"
+
+
+def _list_base(base: PublishedImage | None, found: PublishedImage) -> Iterable[str]:
+    """Yield that an image is not on top of its base: the layers of that come first in it, as they are unpacked."""
+    if base and found.diff_ids[: len(base.diff_ids)] != base.diff_ids:
+        yield f"the base has moved; to build on it, pin it in images/bases.yaml by  digest: {base.digest}"

@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.commands.options import add_registry, choose_cells, open_project, open_registry, redacted, write_output
-from builder.errors import DriftError
+from builder.errors import DriftError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from builder.definition import Definition
+    from builder.project import Project
+    from builder.registry.image import PublishedImage
+    from builder.sources import Sources
     from builder.status import Status
 
 
 @click.command()
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option("--registry", "place", required=True, metavar="HOST/PATH", help="Where the images were pushed to.")
+@click.option(
+    "--bases", "with_bases", is_flag=True, help="Also ask where bases without a digest come from whether they moved."
+)
 @add_registry
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
@@ -36,6 +43,7 @@ def status(
     sources: str | None,
     entries: Path | None,
     *,
+    with_bases: bool,
     insecure: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +65,8 @@ def status(
     chosen = [found for found in project.definitions if not images or found.name in images]
     settings = find_sources(sources)
     with redacted(settings), open_registry(place, settings, insecure=insecure) as (registry, path):
-        found = reconcile(project, chosen, registry, path)
+        bases = _read_bases(project, chosen, settings, registry.host if insecure else "") if with_bases else {}
+        found = reconcile(project, chosen, registry, path, bases=bases)
         published = add_history(registry, found.published) if entries else ()
     click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else draw_status(found.status))
     if entries:
@@ -65,6 +74,33 @@ def status(
 
         write_output(dump_entries(published), entries)
     _require_order(found.status)
+
+
+def _read_bases(
+    project: Project, chosen: Sequence[Definition], sources: Sources, plain: str
+) -> dict[str, PublishedImage]:
+    """Return what the bases without a digest are now, by key; say of each that cannot be asked about why.
+
+    The registry at the host `plain` is spoken to without TLS.
+    """
+    from builder.registry.image import read_image
+    from builder.registry.place import parse_ref
+
+    found = {}
+    for base in {it.key: it for it in (project.base(definition.name) for definition in chosen)}.values():
+        if base.digest:
+            continue
+        try:
+            ref = parse_ref(sources.base_ref(base.key) or base.ref)
+            with open_registry(ref.host, sources, insecure=ref.host == plain) as (registry, _):
+                image = read_image(registry, ref.repository, ref.target)
+            if image is None:
+                raise RegistryError(f"{ref} is not in the registry")
+            found[base.key] = image
+        except RegistryError as error:
+            reason = sources.redact(error.message)
+            click.echo(f"whether the base {base.key} has moved cannot be told: {reason}", err=True)
+    return found
 
 
 def _require_order(status: Status) -> None:

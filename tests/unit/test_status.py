@@ -97,6 +97,40 @@ def test_checks_that_an_image_has_not_passed_make_it_stale(ask: Ask, workshop: W
     assert found["cells"][0]["reasons"] == ["it has passed other checks"]
 
 
+@pytest.fixture
+def mirrored(fake: FakeRegistry, tmp_path: Path) -> Path:
+    """Sources that have the base in this registry, as `mirror/base:1`."""
+    path = tmp_path / "sources.yaml"
+    path.write_text(f"bases: {{miniforge: '{fake.address}/mirror/base:1'}}\n")
+    return path
+
+
+def test_base_that_moved_and_that_nothing_pins_makes_images_stale_when_it_is_asked_for(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, mirrored: Path
+) -> None:
+    workshop.publish(fake)
+    fake.add_image("mirror/base", "1", layers={"base": 1000})
+    code, found, err = ask("--bases", "--sources", mirrored)
+    assert (code, err, set(states(found).values())) == (0, "", {"up to date"})
+    moved = fake.add_image("mirror/base", "1", layers={"newer base": 1000})
+    code, found, _ = ask("--bases", "--sources", mirrored)
+    assert (code, set(states(found).values())) == (12, {"stale"})
+    assert f"digest: {moved['digest']}" in found["cells"][0]["reasons"][0]
+    fake.asked.clear()
+    assert ask("--sources", mirrored)[0] == 0
+    assert not [path for path in fake.paths if "/mirror/" in path], "nobody else is asked unless that is wanted"
+
+
+def test_base_that_cannot_be_asked_about_is_said_and_no_fault(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, mirrored: Path
+) -> None:
+    workshop.publish(fake)
+    code, found, err = ask("--bases", "--sources", mirrored)
+    assert (code, set(states(found).values())) == (0, {"up to date"})
+    assert err.startswith("whether the base miniforge has moved cannot be told: ")
+    assert len(err.splitlines()) == 1
+
+
 def test_cell_without_a_lock_is_unlocked_and_the_others_are_judged(
     ask: Ask, workshop: Workshop, fake: FakeRegistry
 ) -> None:
