@@ -42,6 +42,7 @@ BLOB_LIMIT = 256 * 1024 * 1024
 """Bytes of a blob that is read into memory: configurations and bills of materials, never layers."""
 
 HINT_HOST = "name the registry by the host that it calls itself, or have that corrected in its configuration."
+"""What to do about a registry that leads elsewhere for what belongs to it."""
 
 _HINT_ANSWER = "is it a registry that speaks the OCI Distribution API, and the name one that it can have?"
 _TAGS = 1000  # asked for in a page; a registry may give fewer
