@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-__all__ = ["Base", "Definition", "TorchRequest", "find_base", "load_bases", "load_definition", "load_definitions"]
+__all__ = [
+    "Base",
+    "Definition",
+    "TorchRequest",
+    "find_base",
+    "find_definitions",
+    "load_bases",
+    "load_definition",
+    "load_definitions",
+]
 
 FILE_NAME = "image.yaml"
 CHECKS = "checks"
@@ -82,10 +91,14 @@ def load_definition(path: Path) -> Definition:
 
 def load_definitions(images_dir: Path) -> tuple[Definition, ...]:
     """Return the definition of every `images_dir`/<name>/image.yaml, sorted by name. Raises DefinitionError."""
-    paths = sorted(images_dir.glob(f"*/{FILE_NAME}"))
-    if not paths:
-        raise DefinitionError(f"no image definition in {images_dir}", hint=f"write {images_dir}/<name>/{FILE_NAME}")
-    return tuple(load_definition(path) for path in paths)
+    return tuple(load_definition(path) for path in find_definitions(images_dir))
+
+
+def find_definitions(images_dir: Path) -> tuple[Path, ...]:
+    """Return every `images_dir`/<name>/image.yaml, sorted by name. Raises DefinitionError when there is none."""
+    if paths := sorted(images_dir.glob(f"*/{FILE_NAME}")):
+        return tuple(paths)
+    raise DefinitionError(f"no image definition in {images_dir}", hint=f"write {images_dir}/<name>/{FILE_NAME}")
 
 
 def load_bases(path: Path) -> dict[str, Base]:

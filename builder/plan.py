@@ -48,10 +48,14 @@ class PlannedCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What remains of an earlier plan: its budget, and the layers of each cell by the cell's id."""
+    """What remains of an earlier plan: its budget, and the layers of each cell by the cell's id.
+
+    `contents` is what the cells had to install, as far as layers tell.
+    """
 
     budget: int
     chains: Mapping[str, tuple[Layer, ...]]
+    contents: tuple[Content, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +115,11 @@ class Plan:
     @property
     def published(self) -> Published:
         """What a later plan starts from."""
-        return Published(budget=self.budget, chains={cell.id: cell.layers for cell in self.cells})
+        return Published(
+            budget=self.budget,
+            chains={cell.id: cell.layers for cell in self.cells},
+            contents=tuple(cell.content for cell in self.cells),
+        )
 
     def layers_of(self, cell: str) -> tuple[Layer, ...]:
         """Return the layers of a cell that the plan has."""

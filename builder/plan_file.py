@@ -10,7 +10,7 @@ from builder.artifacts import Artifact, Kind, Need
 from builder.errors import LockError
 from builder.files import write_whole
 from builder.layers import Layer
-from builder.plan import Published
+from builder.plan import Content, Published
 from builder.titles import title_layers
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def read_plan(path: Path) -> Published | None:
         budget = data["max_layers"]
         if any(layer.id != id_ for id_, layer in layers.items()) or not _is_sane(budget, layers, chains):
             raise ValueError
-        return Published(budget=budget, chains=chains)
+        contents = tuple(_parse_content(cell, chains[cell["id"]]) for cell in data["cells"])
+        return Published(budget=budget, chains=chains, contents=contents)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -124,6 +125,17 @@ def _describe_artifact(artifact: Artifact) -> dict[str, Any]:
 
 
 _FIELDS = tuple(field.name for field in fields(Artifact) if field.init)
+
+
+def _parse_content(cell: Mapping[str, Any], chain: tuple[Layer, ...]) -> Content:
+    """Return what a cell installs: of what layers replace, the last."""
+    artifacts = {artifact.slot: artifact for layer in chain for artifact in layer.artifacts}
+    axes = tuple((name, str(value)) for name, value in cell.items() if name not in _CELL)
+    return Content(id=cell["id"], base=cell["base"], artifacts=frozenset(artifacts.values()), axes=axes)
+
+
+_CELL = ("id", "base", "bytes", "layers")
+"""What a cell of a plan file has besides its axes."""
 
 
 def _parse_layer(node: Mapping[str, Any]) -> Layer:

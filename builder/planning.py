@@ -8,7 +8,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from builder.artifacts import list_artifacts
-from builder.errors import LockError
+from builder.errors import DefinitionError, LockError
 from builder.files import hold_folder
 from builder.locked import LockedCell
 from builder.locking import find_environments, make_job, read_locks
@@ -50,7 +50,10 @@ def plan_project(project: Project, *, budget: int | None = None, fresh: bool = F
     """Return the plan of every locked cell of a project.
 
     It starts from the plan on disk and has its budget unless another is given. One that is to be `fresh` does not
-    look at it, not even to see whether it can be read. Raises LockError for a lock or a plan that cannot be read.
+    look at it, not even to see whether it can be read. Images that are unread keep what the plan on disk has of them.
+
+    Raises LockError for a lock or a plan that cannot be read, and DefinitionError where no plan tells of an image that
+    is unread and locked: all layers might be others for it.
     """
     previous = None if fresh else read_plan(plan_path(project))
     cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
@@ -60,6 +63,7 @@ def plan_project(project: Project, *, budget: int | None = None, fresh: bool = F
         for cell in cells
         if (environment := locks[cell.image].find(cell.environment))
     ]
+    contents += _recall_unread(project, previous)
     wanted = budget or (previous.budget if previous else BUDGET)
     plan = plan_cells(contents, budget=wanted, previous=previous)
     return ProjectPlan(plan=plan, locks=locks, previous=previous)
@@ -97,6 +101,17 @@ def lay_out(project: Project, cells: Sequence[Cell], planned: ProjectPlan) -> tu
         LockedCell(job=make_job(project, cell), environment=environment, layers=plan.layers_of(cell.id), titles=titles)
         for cell, environment in zip(cells, find_environments(project, cells, planned.locks), strict=True)
     )
+
+
+def _recall_unread(project: Project, previous: Published | None) -> list[Content]:
+    """Return what a plan has of the images that are unread."""
+    if previous is None:
+        for error in (unread.error for unread in project.unread if unread.is_locked):
+            message = f"{error.message}; without {plan_path(project)}, the layers of every image depend on this one"
+            raise DefinitionError(message, hint=error.hint, path=error.path, line=error.line)
+        return []
+    names = {unread.image for unread in project.unread}
+    return [content for content in previous.contents if dict(content.axes).get("image") in names]
 
 
 def plan_environments(locks: Mapping[Path, Iterable[Environment]], *, budget: int | None = None) -> Plan:

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builder.definition import Base, Definition, find_base, load_bases, load_definitions
+from builder.definition import Base, Definition, find_base, find_definitions, load_bases, load_definition
 from builder.errors import DefinitionError
 from builder.lock import FILE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _PACKAGE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """An image that nobody asked for and whose definition, or one that it extends, is malformed: how, and where."""
+
+    path: Path
+    error: DefinitionError
+
+    @property
+    def image(self) -> str:
+        """The image's name, which is that of its folder."""
+        return self.path.resolve().parent.name
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it has a lock, so that it would have a part in the plan of the layers."""
+        return self.path.with_name(FILE_NAME).exists()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """The folder that holds `images/`, with everything in it parsed."""
+    """The folder that holds `images/`, with everything in it parsed that can be, or has to be."""
 
     root: Path
     definitions: tuple[Definition, ...]
     bases: dict[str, Base]
+    unread: tuple[Unread, ...] = ()
 
     def definition(self, image: str) -> Definition:
         """Return the definition of an image that is known to exist."""
@@ -45,10 +68,11 @@ def has_project() -> bool:
     return (_find_root(Path.cwd()) / "images").is_dir()
 
 
-def load_project(folder: Path | None) -> Project:
+def load_project(folder: Path | None, *, is_wanted: Callable[[str], bool] = lambda _: True) -> Project:
     """Return the project in a folder; without one, that of the working directory or the nearest folder above it.
 
-    Raises DefinitionError when there is no `images/` folder, or anything in it is malformed.
+    The definition of an image that is not wanted may be malformed: it is `unread` then. Raises DefinitionError when
+    there is no `images/` folder, or anything else in it is malformed.
     """
     root = folder or _find_root(Path.cwd())
     images = root / "images"
@@ -64,7 +88,23 @@ def load_project(folder: Path | None) -> Project:
     own = images / "bases.yaml"
     if own.is_file():
         bases |= load_bases(own)
-    return Project(root=root, definitions=load_definitions(images), bases=bases)
+    definitions, unread = [], []
+    for path in find_definitions(images):
+        wanted = is_wanted(path.resolve().parent.name)
+        try:
+            definitions.append(load_definition(path) if wanted else _load_whole(path, bases))
+        except DefinitionError as error:
+            if wanted:
+                raise
+            unread.append(Unread(path=path, error=error))
+    return Project(root=root, definitions=tuple(definitions), bases=bases, unread=tuple(unread))
+
+
+def _load_whole(path: Path, bases: Mapping[str, Base]) -> Definition:
+    """Return a definition whose base is known, as the plan of the layers takes it. Raises DefinitionError."""
+    definition = load_definition(path)
+    find_base(definition, bases)
+    return definition
 
 
 def _find_root(start: Path) -> Path:

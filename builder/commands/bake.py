@@ -58,7 +58,7 @@ def bake(
         raise click.UsageError(f"--settings {settings}: it may hold credentials, so it has no place in {output}")
     if sources and not settings:
         raise click.UsageError("--sources says what goes into the file of --settings; FOLDER holds no settings")
-    project = open_project(folder)
+    project = open_project(folder, images, ids)
     cells = choose_cells(project, images, python, cuda, ids)
     locked = lay_out(project, cells, plan_project(project))
     if settings:

@@ -108,7 +108,7 @@ def build(
         raise click.UsageError(f"{told}, so they go with --push")
     target = split_registry(registry) if registry else None
     signing = read_key(key, bare=bare)
-    project = open_project(context.obj)
+    project = open_project(context.obj, images, ids)
     cells = choose_cells(project, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None
     locks = read_locks(project, cells)

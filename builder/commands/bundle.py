@@ -60,7 +60,7 @@ def bundle(
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild bundle --cuda 11.8 --py 3.10, an image's name, or --all")
-    project = open_project(folder)
+    project = open_project(folder, images, ids)
     cells = choose_cells(project, images, python, cuda, ids)
     if name == "conda-pack" and len(cells) > 1:
         raise click.UsageError(f"--format conda-pack packs one cell, and {len(cells)} were chosen; add --py or --cuda")

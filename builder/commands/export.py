@@ -28,7 +28,7 @@ def export(context: click.Context, ref: str, name: str, output: Path | None) -> 
     from builder.export import FORMATS
     from builder.locking import find_environments, read_locks
 
-    project = open_project(context.obj)
+    project = open_project(context.obj, ids=[ref])
     job = find_job(project, ref)
     (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
     _require_same_lock(job, environment)

@@ -56,7 +56,7 @@ def lock(
 
     if check and upgrade:
         raise click.UsageError("--check changes nothing, so it does not go with --upgrade")
-    project = open_project(folder)
+    project = open_project(folder, images, ids)
     cells = choose_cells(project, images, python, cuda, ids)
     if check:
         check_locks(project, cells)

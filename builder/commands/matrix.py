@@ -51,7 +51,7 @@ def matrix(
         raise click.UsageError("--github is JSON of another kind, so it does not go with --json")
     if not github and (runners or disk):
         raise click.UsageError("--runners and --disk say how cells are shared, so they go with --github")
-    project = open_project(folder)
+    project = open_project(folder, images)
     if github:
         click.echo(_share(project, choose_cells(project, images, (), ()), runners, disk))
         return

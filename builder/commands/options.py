@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,11 +126,25 @@ def _locate(text: str, sources: Sources, *, insecure: bool) -> tuple[Place, str]
     return find_place(host, sources, insecure=insecure), path
 
 
-def open_project(folder: Path | None) -> Project:
-    """Return the project in a folder, or around here."""
+def open_project(folder: Path | None, images: Sequence[str] = (), ids: Sequence[str] = ()) -> Project:
+    """Return the project in a folder, or around here.
+
+    Where images are named, or cells by id or ref, a definition that none of them needs may be malformed: a line on
+    stderr says so. Raises DefinitionError for any other that is.
+    """
     from builder.project import load_project
 
-    return load_project(folder)
+    if not images and not ids:
+        return load_project(folder)
+
+    def is_wanted(image: str) -> bool:
+        cell = re.compile(rf"(.*/)?{re.escape(image)}(-py\d.*|:.*)")
+        return image in images or any(cell.fullmatch(text) for text in ids)
+
+    project = load_project(folder, is_wanted=is_wanted)
+    for told in dict.fromkeys(str(unread.error).partition("\n")[0] for unread in project.unread):
+        click.echo(f"left out: {told}", err=True)
+    return project
 
 
 def choose_cells(

@@ -30,7 +30,7 @@ def render(
     from builder.pipeline import render_cell
     from builder.planning import lay_out, plan_project
 
-    project = open_project(folder)
+    project = open_project(folder, images, ids)
     cells = choose_cells(project, images, python, cuda, ids)
     for locked in lay_out(project, cells, plan_project(project)):
         write_context(render_cell(project, locked), out / locked.id)

@@ -30,7 +30,7 @@ def sbom(context: click.Context, ref: str, name: str, output: Path | None) -> No
     from builder.sbom.cyclonedx import dump_cyclonedx
     from builder.sbom.spdx import dump_spdx
 
-    project = open_project(context.obj)
+    project = open_project(context.obj, ids=[ref])
     job = find_job(project, ref)
     (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
     named = str(parse_ref(ref)) if "/" in ref else image_ref(job)

@@ -59,7 +59,7 @@ def status(
     from builder.status import describe_status
     from builder.status_table import draw_status
 
-    project = open_project(folder)
+    project = open_project(folder, images)
     if images:
         choose_cells(project, images, (), ())
     chosen = [found for found in project.definitions if not images or found.name in images]

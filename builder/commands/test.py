@@ -92,7 +92,7 @@ def test(
     if (key or bare) and not promote:
         raise click.UsageError("--sign-key and --no-documents are about what gets its tags, so they go with --promote")
     signing = read_key(key, bare=bare)
-    project = open_project(context.obj)
+    project = open_project(context.obj, images, ids)
     cells = choose_cells(project, images, python, cuda, ids)
     environments = find_environments(project, cells, read_locks(project, cells))
     locked = [(make_job(project, cell), found) for cell, found in zip(cells, environments, strict=True)]

@@ -1,0 +1,164 @@
+"""A definition that is malformed stops what needs it, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder.project import load_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.conftest import Demo, Run
+
+CELL = "demo-py3.11-cpu"
+
+
+@pytest.fixture
+def other(demo: Demo) -> Path:
+    """Return the definition of a second image of the demo project, which is well yet."""
+    path = demo.root / "images" / "other" / "image.yaml"
+    path.parent.mkdir()
+    path.write_text(demo.definition.read_text().replace("name: demo", "name: other").replace(", '3.11'", ""))
+    return path
+
+
+@pytest.fixture
+def lock(demo: Demo, other: Path, imgbuild: Run) -> str:
+    """Lock both images, so that there is a plan of both; return the plan."""
+    assert other.exists()
+    assert imgbuild("lock", "--sources", demo.sources)[0] == 0
+    return (demo.root / "images" / "imgbuild.plan").read_text()
+
+
+def spoil(path: Path) -> str:
+    """Make a definition malformed, and return what is said of it."""
+    path.write_text(path.read_text() + "conta: [numpy]\n")
+    return f'{path}:6: unknown key "conta"'
+
+
+def find_chains(plan: str, image: str) -> list[list[str]]:
+    cells = [cell for cell in json.loads(plan)["cells"] if cell["image"] == image]
+    return [[layer["id"] for layer in cell["layers"]] for cell in cells]
+
+
+@pytest.mark.usefixtures("lock")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["render", "demo", "--out", "out"], 0),
+        (["render", "--cell", CELL, "--out", "out"], 0),
+        (["bake", "demo", "--output", "out"], 0),
+        (["lock", "demo"], 0),
+        (["lock", "demo", "--check"], 0),
+        (["matrix", "demo"], 0),
+        (["matrix", "demo", "--github"], 0),
+        (["sbom", CELL, "--format", "spdx"], 0),
+        (["sbom", "registry.example/team/demo:cpu-py311", "--format", "spdx"], 0),
+        (["export", CELL, "--format", "explicit"], 0),
+        (["build", "demo", "--locked"], 7),
+        (["test", "demo"], 7),
+        (["bundle", "demo", "--output", "images.tar"], 7),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else f"{value}",
+)
+def test_what_names_another_image_goes_on(
+    other: Path, imgbuild: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    fault = spoil(other)
+    found, _, said = imgbuild(*arguments)
+    assert found == code, said
+    (line,) = [line for line in said.splitlines() if "other" in line]
+    assert line.startswith(f"left out: {fault}")
+
+
+@pytest.mark.usefixtures("lock")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["render", "--out", "out"],
+        ["render", "other", "demo", "--out", "out"],
+        ["render", "--cell", "other-py3.10-cpu", "--out", "out"],
+        ["build", "--all"],
+        ["build", "--py", "3.10"],
+        ["plan"],
+        ["plan", "--write"],
+        ["matrix"],
+        ["lock"],
+        ["lock", "--check"],
+        ["status", "--registry", "registry.example/team"],
+        ["sbom", "registry.example/team/other:cpu-py310", "--format", "spdx"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_it_fails(other: Path, imgbuild: Run, arguments: list[str]) -> None:
+    fault = spoil(other)
+    code, out, said = imgbuild(*arguments)
+    assert (code, out) == (3, "")
+    assert said.startswith(f"imgbuild: {fault}")
+
+
+@pytest.mark.usefixtures("lock")
+def test_definition_that_is_extended_is_needed(other: Path, demo: Demo, imgbuild: Run) -> None:
+    child = demo.root / "images" / "child" / "image.yaml"
+    child.parent.mkdir()
+    child.write_text("name: child\nextends: other\n")
+    fault = spoil(other)
+    assert imgbuild("matrix", "child")[0] == 3
+    code, _, said = imgbuild("matrix", "demo")
+    assert code == 0
+    assert said.count(fault) == 1, "the child is out for the same fault"
+
+
+@pytest.mark.usefixtures("lock")
+def test_base_that_nobody_has_stops_no_other_image(other: Path, imgbuild: Run, tmp_path: Path) -> None:
+    other.write_text(other.read_text().replace("miniforge", "minifroge"))
+    code, _, said = imgbuild("render", "demo", "--out", tmp_path / "out")
+    assert code == 0
+    assert "minifroge, which is not a key of bases.yaml" in said
+
+
+def test_image_that_is_left_out_keeps_its_layers(demo: Demo, other: Path, lock: str, imgbuild: Run) -> None:
+    demo.offer("1.0", "1.1")
+    whole = other.read_text()
+    spoil(other)
+    assert imgbuild("lock", "demo", "--upgrade", "wheely", "--sources", demo.sources)[0] == 0
+    now = (demo.root / "images" / "imgbuild.plan").read_text()
+    assert find_chains(now, "demo") != find_chains(lock, "demo")
+    assert find_chains(now, "other") == find_chains(lock, "other") != []
+    other.write_text(whole)
+    assert imgbuild("lock", "--check")[0] == 0, "the plan is that of both"
+
+
+def test_plan_stays_as_it_is_while_an_image_is_left_out(demo: Demo, other: Path, lock: str, imgbuild: Run) -> None:
+    spoil(other)
+    assert imgbuild("lock", "demo")[0] == 0
+    assert (demo.root / "images" / "imgbuild.plan").read_text() == lock
+
+
+@pytest.mark.usefixtures("lock")
+def test_locked_image_without_a_plan_is_needed_for_the_layers(
+    demo: Demo, other: Path, imgbuild: Run, tmp_path: Path
+) -> None:
+    plan = demo.root / "images" / "imgbuild.plan"
+    plan.unlink()
+    fault = spoil(other)
+    code, _, said = imgbuild("render", "demo", "--out", tmp_path / "out")
+    assert code == 3
+    assert f"imgbuild: {fault}" in said
+    assert f"without {plan}, the layers of every image depend on this one" in said
+    assert imgbuild("export", CELL, "--format", "explicit")[0] == 0, "no layers are in it"
+    other.with_name("imgbuild.lock").unlink()
+    assert imgbuild("render", "demo", "--out", tmp_path / "out")[0] == 0, "it has no layers"
+
+
+def test_project_tells_what_it_has_left_out(demo: Demo, other: Path) -> None:
+    spoil(other)
+    project = load_project(demo.root, is_wanted=lambda image: image == "demo")
+    assert [definition.name for definition in project.definitions] == ["demo"]
+    assert [(it.image, it.error.line, it.is_locked) for it in project.unread] == [("other", 6, False)]
