@@ -101,7 +101,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]
             path = folder / version / "site-packages" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        package = Package(name="piece", version=version, license="MIT", depends=("python",), noarch="python")
+        package = Package(
+            name="piece",
+            version=version,
+            license="MIT",
+            depends=("python",),
+            noarch="python",
+            entry_points=("piece = piece:main",),
+        )
         made = write_package(workspace, package, folder / version)
         digest = hashlib.sha256(made.read_bytes()).hexdigest()
         lines[f"conda {version}"] = f"{address}/{made.relative_to(folder)}#sha256:{digest}"
@@ -233,6 +240,15 @@ def test_a_newer_version_replaces_all_of_the_older(
     assert "old" not in said
     assert "piece/__pycache__/__init__.cpython-311.pyc" in said
     assert said.splitlines()[-1] == "2.0"
+
+
+@pytest.mark.parametrize("how", ["rattler", "conda"])
+def test_nobody_but_root_may_change_a_program(
+    how: str, bench: Bench, machine: str, parts: Mapping[str, str], shop: Mapping[str, str]
+) -> None:
+    image = bench.build(machine, python(how, parts), *piece(how, "1.0", shop))
+    said = bench.shell(machine, image, "stat -c %a /opt/env/bin/piece; find /opt/env ! -type l -perm /022")
+    assert said == "755\n"
 
 
 @pytest.mark.parametrize("how", ["rattler", "conda"])
