@@ -64,6 +64,7 @@ GIVE_CAPABILITY = (
     '/opt/env/bin/python -Ic "import os, struct; '
     "os.setxattr('/bin/true', 'security.capability', struct.pack('<5I', 0x02000001, 1 << 13, 0, 0, 0))\""
 )
+GIVE_BASE_CAPABILITY = GIVE_CAPABILITY.replace("/opt/env", "/opt/conda")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,14 @@ def test_capabilities_that_debians_packages_give_are_taken_away(lab: Lab) -> Non
     done = lab.build()
     assert done.returncode == 0, done.stderr
     assert lab.shell(lab.ref, "/sbin/getcap /bin/ping && ls -l /bin/ping", user="0").startswith("-rwxr-xr-x")
+
+
+def test_capabilities_that_a_base_without_getcap_gives_are_taken_away(lab: Lab) -> None:
+    lab.define()
+    lab.add_step(f"{GIVE_BASE_CAPABILITY} && ! command -v getcap", first=True)
+    done = lab.build()
+    assert done.returncode == 0, done.stderr
+    assert lab.shell(lab.ref, "/opt/env/bin/python -c 'import os; print(os.listxattr(\"/bin/true\"))'") == "[]\n"
 
 
 def test_neither_the_base_nor_debians_packages_leave_logs_or_times(lab: Lab) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import marshal
+import os
 import py_compile
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -33,6 +36,7 @@ def load(name: str) -> ModuleType:
 install = load("install")
 neutral = load("neutral")
 bytecode = load("bytecode")
+capabilities = load("capabilities")
 
 
 def test_explicit_list() -> None:
@@ -86,6 +90,79 @@ def test_an_installation_ends_without_waiting_for_threads_of_rattler(tmp_path: P
 def test_script_of_a_step_refuses_to_run_outside_one(name: str, tmp_path: Path) -> None:
     done = subprocess.run(["sh", HOST / name, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
+    assert "build steps" in done.stderr
+
+
+class Attributes:
+    """Extended attributes of files, which only root may give: `given` are those of capabilities, by path."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **failures: int) -> None:
+        self.given: set[str] = set()
+        self.failures = failures
+        monkeypatch.setattr("os.getxattr", self.get)
+        monkeypatch.setattr("os.removexattr", self.remove)
+
+    def get(self, path: str, attribute: str, *, follow_symlinks: bool) -> bytes:
+        assert (attribute, follow_symlinks) == ("security.capability", False)
+        if path not in self.given:
+            raise OSError(self.failures.get("get", errno.ENODATA), "", path)
+        return b"x"
+
+    def remove(self, path: str, attribute: str, *, follow_symlinks: bool) -> None:
+        assert (attribute, follow_symlinks) == ("security.capability", False)
+        if "remove" in self.failures:
+            raise OSError(self.failures["remove"], os.strerror(self.failures["remove"]), path)
+        self.given.remove(path)
+
+
+def test_capabilities_are_taken_from_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Attributes(monkeypatch)
+    ping, plain, link = tmp_path / "bin" / "ping", tmp_path / "plain", tmp_path / "link"
+    ping.parent.mkdir()
+    ping.touch()
+    plain.touch()
+    link.symlink_to(ping)
+    found.given = {str(ping), str(link), str(tmp_path / "bin")}
+    assert capabilities.take_capabilities(str(tmp_path)) == [str(ping)]
+    assert found.given == {str(link), str(tmp_path / "bin")}, "links and folders have none that count"
+
+
+def test_file_system_without_attributes_has_no_capabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Attributes(monkeypatch, get=errno.EOPNOTSUPP)
+    (tmp_path / "ping").touch()
+    assert capabilities.take_capabilities(str(tmp_path)) == []
+
+
+def test_capabilities_that_stay_fail_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ping"
+    path.touch()
+    Attributes(monkeypatch, remove=errno.EPERM).given = {str(path)}
+    monkeypatch.setattr(sys, "argv", ["/host/capabilities.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"{path}: its capabilities cannot be taken away: Operation not permitted"):
+        capabilities.main()
+
+
+def test_capabilities_that_cannot_be_read_fail_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Attributes(monkeypatch, get=errno.EACCES)
+    (tmp_path / "ping").touch()
+    with pytest.raises(PermissionError):
+        capabilities.take_capabilities(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give capabilities")
+def test_capabilities_of_real_files_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "ping"
+    path.touch()
+    # struct vfs_cap_data of linux/capability.h: revision 2, in effect from the start, CAP_NET_RAW (13).
+    os.setxattr(path, "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))
+    assert capabilities.take_capabilities(str(tmp_path)) == [str(path)]
+    assert os.listxattr(path) == []
+
+
+def test_capabilities_of_this_machine_are_left_alone(tmp_path: Path) -> None:
+    argv = [sys.executable, HOST / "capabilities.py", tmp_path]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
     assert "build steps" in done.stderr
 
 
