@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--max-layers", type=click.IntRange(1, 100), metavar="N", help="Install layers that an image may have.")
+@click.option(
+    "--max-layers",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="Install layers that an image may have; 2 where one has no Python and 1 is too few.",
+)
 @click.option(
     "--from",
     "locks",

@@ -75,6 +75,21 @@ def test_every_cell_gets_each_of_its_artifacts_once(cells: list[Content], budget
         assert sum(len(layer.artifacts) for layer in cell.layers) == len(cell.content.artifacts)
 
 
+@given(matrices(), st.data(), st.integers(1, 4))
+def test_cell_without_python_has_two_layers_where_one_is_asked_for(
+    cells: list[Content], data: st.DataObject, budget: int
+) -> None:
+    bare = data.draw(st.sets(st.sampled_from([cell.id for cell in cells]), min_size=1))
+    cells = [
+        replace(cell, artifacts=frozenset(it for it in cell.artifacts if cell.id not in bare or it.name != "python"))
+        for cell in cells
+    ]
+    for cell in plan_cells(cells, budget=budget).cells:
+        needs = {artifact.need for layer in cell.layers for artifact in layer.artifacts}
+        both = {Need.RUNTIME, Need.PYTHON_NEEDED} <= needs and Need.PYTHON not in needs
+        assert len(cell.layers) <= (max(budget, 2) if both else budget)
+
+
 @given(matrices(), st.integers(2, 5), st.randoms(use_true_random=False))
 def test_plan_does_not_depend_on_the_order_of_the_cells(
     cells: list[Content], budget: int, chance: random.Random
