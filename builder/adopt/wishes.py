@@ -41,9 +41,13 @@ _VARIANT = re.compile(r"cu(\d+)(\d)$")
 
 @dataclass(slots=True, kw_only=True)
 class Wishes:
-    """What is asked for, while a file is read. `left` tells what has no place in a definition, and why."""
+    """What is asked for, while a file is read. `left` tells what has no place in a definition, and why.
+
+    `has_anaconda` tells that channels of Anaconda's own are among what is left.
+    """
 
     channels: list[str] = field(default_factory=list)
+    has_anaconda: bool = False
     conda: list[str] = field(default_factory=list)
     pip: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
@@ -71,6 +75,16 @@ class Wishes:
             or self.left
         )
 
+    @property
+    def base(self) -> str:
+        """The base whose conda has the channels that the file names, as far as it has only those.
+
+        Miniconda's has Anaconda's own (github.com/anaconda/docker-images), Miniforge's has conda-forge
+        (github.com/conda-forge/miniforge), which is also where a definition's packages come from unless it says more.
+        """
+        named = {channel.rstrip("/").rpartition("/")[2] for channel in self.channels}
+        return "miniconda" if self.has_anaconda and "conda-forge" not in named else "miniforge"
+
     def leave(self, place: Place, text: str, why: str) -> None:
         """Note what is left out, without the credentials in it: what is noted is shown."""
         self.left.append((place, redact(text), why))
@@ -86,6 +100,7 @@ class Wishes:
             return
         if needs_anaconda_terms(channel):
             self.leave(place, f"channel {channel}", _TERMS)
+            self.has_anaconda = True
         else:
             self.channels.append(channel)
 

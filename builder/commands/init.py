@@ -18,9 +18,13 @@ from builder.errors import DefinitionError, ImgbuildError
     required=True,
     help="environment.yml, requirements.txt, pixi.toml or pyproject.toml.",
 )
-@click.option("--base", default="miniforge", show_default=True, help="A key of images/bases.yaml.")
+@click.option(
+    "--base",
+    metavar="KEY",
+    help="A key of images/bases.yaml.  [default: miniconda where the channels are Anaconda's own, else miniforge]",
+)
 @click.pass_obj
-def init(folder: Path | None, name: str, source: Path, base: str) -> None:
+def init(folder: Path | None, name: str, source: Path, base: str | None) -> None:
     """Write images/NAME/image.yaml from what you have, and say of each line that has no place in it, why.
 
     What is there already is never overwritten.
@@ -34,7 +38,7 @@ def init(folder: Path | None, name: str, source: Path, base: str) -> None:
     if target.exists():
         raise ImgbuildError(f"{target} is there already", hint="choose another name, or remove it.")
     wishes = read_wishes(source)
-    text = write_definition(name, wishes, base=base, origin=source.name)
+    text = write_definition(name, wishes, base=base or wishes.base, origin=source.name)
     made = not target.parent.exists()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

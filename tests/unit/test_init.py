@@ -183,6 +183,34 @@ no-build = true
     assert "left out: [pypi-options]" in said
 
 
+@pytest.mark.parametrize(
+    ("channels", "base"),
+    [
+        ("[defaults]", "miniconda"),
+        ("[pytorch, nvidia, defaults]", "miniconda"),
+        ("[pkgs/main]", "miniconda"),
+        ("[defaults, conda-forge]", "miniforge"),
+        ("[conda-forge, defaults]", "miniforge"),
+        ("[defaults, https://conda.example/conda-forge/]", "miniforge"),
+        ("[conda-forge, nodefaults]", "miniforge"),
+        ("[nodefaults]", "miniforge"),
+        ("[]", "miniforge"),
+    ],
+)
+def test_base_is_the_one_whose_conda_has_the_channels(tmp_path: Path, channels: str, base: str) -> None:
+    definition, _ = init(tmp_path, "environment.yml", f"channels: {channels}\ndependencies: [numpy]\n")
+    assert definition.base == base
+    assert definition.channels[-1].rstrip("/").endswith("conda-forge")
+
+
+def test_base_that_is_asked_for_is_taken(tmp_path: Path) -> None:
+    source = tmp_path / "environment.yml"
+    source.write_text("channels: [defaults]\ndependencies: [numpy]\n")
+    argv = [IMGBUILD, "--project", tmp_path, "init", "mine", "--from", source, "--base", "micromamba"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert load_definition(Path(done.stdout.strip())).base == "micromamba"
+
+
 def test_anacondas_channels_are_left_to_who_accepts_their_terms(tmp_path: Path) -> None:
     text = "channels: [defaults, conda-forge, https://user:s3cr3t@conda.example/c]\ndependencies: [numpy]\n"
     found, said = init(tmp_path, "environment.yml", text)
