@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
+from docker.errors import ImageNotFound
 
 from builder.errors import Cancelled, EngineError, PushError
 from builder.events import Pushed, Transfer
 from builder.failures import explain_push, is_passing
-from builder.push import Claims, encode_login, read_push, split_ref
+from builder.push import Claims, Pusher, encode_login, read_push, split_ref
+from builder.streams import Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DIGEST = "sha256:400bf40876823f9243eaead67a00837b9421b7f315817c2bd8d62cfd82485d63"
 REF, HOST = "registry.example/team/app:1", "registry.example"
@@ -196,3 +206,96 @@ def test_who_waits_is_cancelled() -> None:
     claims = Claims(refuse)
     with claims.hold({A}), pytest.raises(Cancelled), claims.hold({A}):
         pytest.fail("it was held twice")
+
+
+OTHER = DIGEST.replace("400b", "0000")
+
+
+class Reply(SimpleNamespace):
+    """What docker-py's client returns of a request."""
+
+    def json(self) -> object:
+        return {"Descriptor": {"digest": self.digest}}
+
+    def iter_lines(self) -> Iterator[bytes]:
+        yield from RECORDED
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@dataclass
+class Api:
+    """Stands for docker-py's client of an engine with one image, whose registry has a digest, or none, or is silent.
+
+    `pushed` has what was sent to /push, `names` what the engine calls the image.
+    """
+
+    digest: str | None
+    silent: bool = False
+    pushed: list[tuple[str, str, str]] = field(default_factory=list)
+    names: list[str] = field(default_factory=lambda: ["app:1"])
+
+    def _url(self, path: str) -> str:
+        return path
+
+    def _get(self, path: str, **_: object) -> Reply:
+        assert path.startswith("/distribution/")
+        if self.silent:
+            raise requests.ConnectionError
+        return Reply(ok=self.digest is not None, digest=self.digest)
+
+    def _post(self, path: str, *, params: dict[str, str], headers: dict[str, str], **_: object) -> Reply:
+        assert f"{path.removeprefix('/images/').removesuffix('/push')}:{params['tag']}" in self.names
+        self.pushed.append((path, params["tag"], headers["X-Registry-Auth"]))
+        return Reply(connection=socket.socket())
+
+    def _raise_for_status(self, reply: Reply) -> None:
+        assert reply.connection
+
+    def _get_raw_response_socket(self, reply: Reply) -> socket.socket:
+        return reply.connection  # type: ignore[no-any-return]
+
+    def inspect_image(self, name: str) -> dict[str, Any]:
+        if name != DIGEST and name not in self.names:
+            raise ImageNotFound(name)
+        return {"RepoTags": list(self.names), "RootFS": {"Layers": ["sha256:a", "sha256:b"]}}
+
+    def tag(self, image: str, name: str, tag: str, *, force: bool) -> None:
+        assert (image, force) == (DIGEST, True)
+        self.names.append(f"{name}:{tag}")
+
+    def remove_image(self, name: str, *, noprune: bool) -> None:
+        assert noprune
+        self.names.remove(name)
+
+
+def push(api: Api, ref: str = REF) -> list[Transfer | Pushed]:
+    return list(Pusher(api, Streams(api)).push(DIGEST, ref, lambda host: ("me", host)))
+
+
+def test_what_the_registry_has_is_not_pushed() -> None:
+    api = Api(DIGEST)
+    assert push(api) == [Pushed(ref=REF, digest=DIGEST, layers=0, sent=0)]
+    assert api.pushed == []
+
+
+@pytest.mark.parametrize(
+    "api", [Api(OTHER), Api(None), Api(DIGEST, silent=True)], ids=["another image", "no image", "no answer"]
+)
+def test_what_the_registry_may_not_have_is_pushed(api: Api) -> None:
+    assert push(api)[-1] == Pushed(ref=REF, digest=DIGEST, layers=2, sent=20000512)
+    assert api.pushed == [("/images/registry.example/team/app/push", "1", encode_login(("me", HOST)))]
+
+
+def test_docker_hub_is_pushed_to_whatever_a_mirror_of_it_has() -> None:
+    api = Api(DIGEST)
+    push(api, "team/app:1")
+    assert [(path, tag) for path, tag, _ in api.pushed] == [("/images/team/app/push", "1")]
+
+
+@pytest.mark.parametrize("digest", [DIGEST, OTHER])
+def test_name_for_a_registry_lasts_as_long_as_its_push(digest: str) -> None:
+    api = Api(digest)
+    push(api)
+    assert api.names == ["app:1"]
