@@ -10,6 +10,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from builder.workflow_commands import defuse
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -109,14 +111,17 @@ class Progress:
 
 
 def choose_progress(style: str, redact: Callable[[str], str], *, cells: int = 1) -> Progress:
-    """Return the progress for a style; `auto` looks at the environment. `redact` goes over all that steps wrote."""
+    """Return the progress for a style; `auto` looks at the environment. `redact` goes over all that steps wrote.
+
+    On GitHub Actions none of it is a command to the runner; `rich` is for terminals, which take none.
+    """
+    on_github = os.environ.get("GITHUB_ACTIONS") == "true"
     if style == "auto":
-        on_github = os.environ.get("GITHUB_ACTIONS") == "true"
         style = "github" if on_github else "rich" if sys.stderr.isatty() else "plain"
-    return Progress(_choose_display(style, redact, cells))
+    return Progress(_choose_display(style, redact, cells, defuse if on_github else str))
 
 
-def _choose_display(style: str, redact: Callable[[str], str], cells: int) -> Display:
+def _choose_display(style: str, redact: Callable[[str], str], cells: int, guard: Callable[[str], str]) -> Display:
     match style:
         case "rich" if cells > 1:
             from builder.progress_matrix import MatrixDisplay
@@ -133,8 +138,8 @@ def _choose_display(style: str, redact: Callable[[str], str], cells: int) -> Dis
         case "quiet":
             from builder.progress_plain import QuietDisplay
 
-            return QuietDisplay(redact, sys.stderr)
+            return QuietDisplay(redact, sys.stderr, guard=guard)
         case _:
             from builder.progress_plain import PlainDisplay
 
-            return PlainDisplay(redact, sys.stderr)
+            return PlainDisplay(redact, sys.stderr, guard=guard)

@@ -27,7 +27,7 @@ class GithubDisplay(PlainDisplay):
     """
 
     def __init__(self, redact: Callable[[str], str], out: TextIO) -> None:
-        super().__init__(redact, out)
+        super().__init__(redact, out, guard=defuse)
         self._open = False
         self._building: str | None = None
         self._kept: dict[str, list[str]] = defaultdict(list)
@@ -109,9 +109,9 @@ class GithubDisplay(PlainDisplay):
 
     def _print(self, line: str, name: str) -> None:
         if self._many and name:
-            self._kept[name].append(defuse(line))
+            self._kept[name].append(line)
         else:
-            super()._print(defuse(line), name)
+            super()._print(line, name)
 
     def _command(self, name: str, text: str = "", *, title: str = "") -> None:
         print(write_command(name, text, title=title), file=self._out, flush=True)

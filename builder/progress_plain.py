@@ -24,11 +24,13 @@ class PlainDisplay:
     """One line when a step starts to run, ends, or writes something.
 
     Steps have numbers. Of many cells, a step that several wait for is told for the first, and cached ones not at all.
+    `guard` goes over all that is printed: it may be no command to who reads the log.
     """
 
-    def __init__(self, redact: Callable[[str], str], out: TextIO) -> None:
+    def __init__(self, redact: Callable[[str], str], out: TextIO, *, guard: Callable[[str], str] = str) -> None:
         self._redact = redact
         self._out = out
+        self._guard = guard
         self._many = False
         self._steps: dict[str, Step] = {}
         self._over: set[tuple[str, float | None]] = set()
@@ -157,7 +159,7 @@ class PlainDisplay:
         self._print(f"[{time.monotonic() - self._began:6.1f}] {text}", name)
 
     def _print(self, line: str, name: str) -> None:  # noqa: ARG002 (for those who keep cells apart)
-        print(line, file=self._out, flush=True)
+        print(self._guard(line), file=self._out, flush=True)
 
 
 class QuietDisplay(PlainDisplay):

@@ -23,7 +23,7 @@ from builder.summary import Failure, Summary, summarize
 from builder.work import CellWork, Ended, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 DATA = Path(__file__).parent / "data"
 
@@ -321,26 +321,52 @@ def test_page_of_a_job_that_cannot_be_written_spoils_nothing(monkeypatch: pytest
     assert "::warning::the job's page cannot be written: No such file or directory" in draw_three(GithubDisplay)
 
 
+FORGED = "x\n  ::error::forged ##[add-mask]forged\r::group::forged\n```\n# forged"
+
+
+def tell_forged(progress: Progress, cells: Sequence[str]) -> None:
+    """Tell of a failed cell whose every text has commands to GitHub's runner in it."""
+    progress.stage(FORGED)
+    progress.note(FORGED)
+    progress.plan([CellWork(cell=name, layers=()) for name in cells])
+    progress.event("one", step(name=f"[2/3] RUN {FORGED}", started=1.0))
+    progress.event("one", Log(step="sha256:a", stream=1, text=FORGED))
+    progress.event("one", step(started=1.0, completed=2.0, error=FORGED))
+    progress.event("one", Phase(text=FORGED))
+    ended = Ended(cell="one", state="failed", text=FORGED, seconds=1.0, error=BuildError(FORGED))
+    progress.event("one", ended)
+    progress.done(FORGED)
+    progress.summary(summarize([ended, replace(ended, cell="two")], 1.0, redact))
+
+
+def list_commands(text: str) -> list[str]:
+    lines = re.split(r"[\r\n]+", text)
+    return [line for line in lines if line.lstrip().startswith("::") or "##[" in line]
+
+
+@pytest.mark.parametrize("cells", [["one"], ["one", "two"]], ids=len)
+@pytest.mark.parametrize("style", ["plain", "quiet"])
+def test_nothing_that_others_wrote_is_a_command_to_github_in_any_style_for_logs(
+    style: str, cells: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for here in ("true", ""):
+        monkeypatch.setenv("GITHUB_ACTIONS", here)
+        with choose_progress(style, redact, cells=len(cells)) as progress:
+            tell_forged(progress, cells)
+        said = capsys.readouterr().err
+        assert "forged" in said
+        assert bool(list_commands(said)) is (not here), "elsewhere it stays as it was written"
+
+
 def test_nothing_that_others_wrote_is_a_command_to_github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     page = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    forged = "x\n  ::error::forged ##[add-mask]forged\r::group::forged\n```\n# forged"
     for cells in (["one"], ["one", "two"]):
         out = io.StringIO()
         with Progress(GithubDisplay(redact, out)) as progress:
-            progress.stage(forged)
-            progress.note(forged)
-            progress.plan([CellWork(cell=name, layers=()) for name in cells])
-            progress.event("one", step(name=f"[2/3] RUN {forged}", started=1.0))
-            progress.event("one", Log(step="sha256:a", stream=1, text=forged))
-            progress.event("one", step(started=1.0, completed=2.0, error=forged))
-            progress.event("one", Phase(text=forged))
-            ended = Ended(cell="one", state="failed", text=forged, seconds=1.0, error=BuildError(forged))
-            progress.event("one", ended)
-            progress.done(forged)
-            progress.summary(summarize([ended, replace(ended, cell="two")], 1.0, redact))
+            tell_forged(progress, cells)
+        commands = list_commands(out.getvalue())
         lines = re.split(r"[\r\n]+", out.getvalue())
-        commands = [line for line in lines if line.lstrip().startswith("::") or "##[" in line]
         assert all(re.match("::(group|endgroup|error title=one #1)::", line) for line in commands), commands
         assert not any(line.startswith("::group::forged") for line in lines)
         rows = [line for line in page.read_text().splitlines() if line.startswith("| ✗")]
