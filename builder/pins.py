@@ -17,6 +17,10 @@ _TORCH = re.compile(r"(torch|torchvision|torchaudio|triton|pytorch-triton|nvidia
 """The wheels that only work in the versions that were locked together."""
 
 
+_PURL = re.compile(r"pkg:pypi/([^@?#]+)")
+"""The name in the purl of a distribution, which may go on with a version and with where it is known from."""
+
+
 def list_pins(environment: Environment) -> tuple[str, ...]:
     """Return the constraints of an environment for pip, `name==version`, sorted."""
     held = provided_distributions(environment.conda)
@@ -38,4 +42,5 @@ def provided_distributions(packages: Iterable[CondaPackage]) -> dict[str, str]:
 
 def list_distributions(package: CondaPackage) -> tuple[str, ...]:
     """Return the normalized names of the distributions that a conda package provides."""
-    return tuple(canonicalize_name(purl.rpartition("/")[2]) for purl in package.purls)
+    found = map(_PURL.match, package.purls)
+    return tuple(canonicalize_name(match[1]) for match in found if match)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from rattler.networking import AuthenticationMiddleware, MirrorMiddleware, Retry
 from builder.channels import channel_urls
 from builder.errors import SolveError
 from builder.lock import CondaPackage
-from builder.names import pypi_name
+from builder.names import name_distributions
 from builder.pipindex import netrc_file
 
 if TYPE_CHECKING:
@@ -147,8 +148,16 @@ def _from_record(record: rattler.RepoDataRecord) -> CondaPackage:
         license=record.license,
         timestamp=round(record.timestamp.timestamp() * 1000) if record.timestamp else None,
     )
-    distribution = pypi_name(package.name) if package.needs_python else None
-    return replace(package, purls=(f"pkg:pypi/{distribution}",)) if distribution else package
+    return replace(package, purls=_list_purls(package, record))
+
+
+def _list_purls(package: CondaPackage, record: rattler.RepoDataRecord) -> tuple[str, ...]:
+    """Return the distributions in a package: what its channel says, as rattler_conda_types has it, else by names."""
+    told = json.loads(record.to_json()).get("purls")
+    if told is not None:
+        return tuple(purl for purl in told if purl.startswith("pkg:pypi/"))
+    names = name_distributions(package.name) if package.needs_python else ()
+    return tuple(f"pkg:pypi/{name}" for name in names)
 
 
 def _to_record(package: CondaPackage) -> rattler.RepoDataRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.pins import list_pins, provided_distributions
+from builder.pins import list_distributions, list_pins, provided_distributions
 from tests.samples import make_conda, make_environment, make_wheel
 
 
@@ -23,3 +23,8 @@ def test_torch_its_libraries_and_what_conda_provides_are_held() -> None:
         ),
     )
     assert list_pins(environment) == ("numpy==1.26.4", "nvidia-nccl-cu11==2.21.5", "torch==2.7.1+cu118")
+
+
+def test_purl_may_say_more_than_the_name() -> None:
+    purls = ("pkg:pypi/numpy@1.26.4", "pkg:pypi/ruamel.yaml?source=hash-mapping", "pkg:conda/numpy", "numpy")
+    assert list_distributions(make_conda("some", purls=purls)) == ("numpy", "ruamel-yaml")

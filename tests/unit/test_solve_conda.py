@@ -16,6 +16,7 @@ from packaging.version import Version
 from builder.compat import Source, TorchBuild, find_builds
 from builder.errors import SolveError
 from builder.hostconfig import Login
+from builder.pins import list_distributions
 from builder.solve_conda import CondaRequest, solve_conda, virtual_packages
 from builder.sources import Sources
 from builder.torchspec import request_torch, verify_torch
@@ -223,6 +224,29 @@ def test_what_is_locked_stays_while_the_specs_allow(tmp_path: Path, serve: Serve
     assert solve_one(make_request("tool"), sources, tmp_path)["tool"].version == "2.0"
     assert solve_one(kept, sources, tmp_path)["tool"] == old
     assert solve_one(replace(kept, specs=("tool >=1.1",)), sources, tmp_path)["tool"].version == "2.0"
+
+
+def test_distributions_are_those_that_the_channel_tells_else_those_of_the_name(tmp_path: Path, serve: Serve) -> None:
+    told = ["pkg:pypi/other", "pkg:pypi/another@1.0", "pkg:github/some/where"]
+    packages = [
+        {"name": "told", "version": "1.0", "depends": ["python"], "purls": told},
+        {"name": "none", "version": "1.0", "depends": ["python"], "purls": []},
+        {"name": "native", "version": "1.0", "purls": ["pkg:pypi/native"]},
+        {"name": "py-opencv", "version": "4.10.0", "depends": ["python"]},
+        {"name": "libopencv", "version": "4.10.0"},
+        {"name": "python", "version": "3.11.9"},
+    ]
+    write_channel(tmp_path / "conda-forge", packages)
+    names = [str(package["name"]) for package in packages]
+    found = solve_one(make_request(*names), behind(serve(tmp_path)), tmp_path)
+    assert {name: list_distributions(package) for name, package in found.items()} == {
+        "told": ("another", "other"),
+        "none": (),
+        "native": ("native",),
+        "py-opencv": ("opencv-python", "opencv-python-headless"),
+        "libopencv": (),
+        "python": (),
+    }
 
 
 def test_glibc_of_the_base_decides(tmp_path: Path, serve: Serve) -> None:
