@@ -356,14 +356,14 @@ def test_image_can_be_staged_now_and_its_tags_moved_later(
 
 @pytest.mark.parametrize("staged", [False, True])
 def test_registry_that_takes_no_artifacts_gets_images_where_that_is_asked_for(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, monkeypatch: pytest.MonkeyPatch, staged: bool
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, staged: bool
 ) -> None:
     fake.refuses = ('"subject"',)
     engine, moving = Engine(fake, one=1), ["2.7.1-cu118-py310", "latest"]
     with pytest.raises(RegistryError, match=r"cannot be attached: .* \(MANIFEST_INVALID\)") as caught:
-        run(make_publisher(engine, writer, monkeypatch), engine, locked)
+        run(make_publisher(engine, writer), engine, locked)
     assert "--no-documents" in str(caught.value)
-    _, said = run(make_publisher(engine, writer, monkeypatch, documents=False, staged=staged), engine, locked)
+    _, said = run(make_publisher(engine, writer, documents=False, staged=staged), engine, locked)
     assert "attaching its documents" not in said
     if staged:
         staging = Staging(

@@ -466,15 +466,15 @@ def promote(fake: FakeRegistry, writer: Writer, locked: LockedCell, key: Signing
 
 
 def test_results_of_a_later_test_are_signed_with_it_and_verified(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path
 ) -> None:
     key = make_key(tmp_path)
-    image = publish(fake, writer, locked, monkeypatch, key).image_id
+    image = publish(fake, writer, locked, key).image_id
     promote(fake, writer, locked, key)
     assert verify(fake, key).findings == tuple(Finding(name=name) for name in ("signature", *TYPES, RETEST))
     fake.asked.clear()
     promote(fake, writer, locked, key)
-    publish(fake, writer, locked, monkeypatch, key)
+    publish(fake, writer, locked, key)
     assert not fake.sent(), "what the key has signed is not signed again"
     (results,) = (it for it in fake.referrers[image] if it.get("annotations", {}).get(DOCUMENT) == RETEST)
     (layer,) = json.loads(fake.manifests[NAME, results["digest"]][1])["layers"]
@@ -483,10 +483,10 @@ def test_results_of_a_later_test_are_signed_with_it_and_verified(
 
 
 def test_results_that_nobody_signed_are_said_not_to_be_believed(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path
 ) -> None:
     key = make_key(tmp_path)
-    publish(fake, writer, locked, monkeypatch, key)
+    publish(fake, writer, locked, key)
     promote(fake, writer, locked, None)
     verified = verify(fake, key)
     assert verified.passed
@@ -512,13 +512,12 @@ def test_image_is_signed_in_a_registry_that_knows_no_artifacts(
     writer: Writer,
     locked: LockedCell,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     has_api: bool,
 ) -> None:
     key, fake.has_referrers = make_key(tmp_path), has_api
     fake.refuses = ('"artifactType":', "application/vnd.oci.empty.v1+json")
-    publish(fake, writer, locked, monkeypatch, key)
+    publish(fake, writer, locked, key)
     assert list_faults(verify(fake, key)) == {}
     fake.asked.clear()
-    publish(fake, writer, locked, monkeypatch, key)
+    publish(fake, writer, locked, key)
     assert not fake.sent()
