@@ -8,7 +8,7 @@ FACTOR ?= 20
 PY ?= 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo benchmark test unit lint format proto clean
+.PHONY: help demo benchmark test unit lint format proto pins clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ format: $(VENV)/.installed-dev ## Format the code
 
 proto: $(VENV)/.installed-dev ## Generate builder/proto from buildkit.proto
 	cd builder/proto && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. buildkit.proto
+
+pins: $(VENV)/.installed-dev ## Pin what the workflow installs, by hash, in .github/requirements.txt
+	echo hatchling | $(BIN)/uv pip compile --quiet pyproject.toml - --extra sign --universal --python-version 3.11 \
+	    --upgrade --generate-hashes --no-header --no-annotate --output-file .github/requirements.txt > /dev/null
 
 clean: ## Remove the virtual environment and tool caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.workflow import EXPRESSION, GITHUB, Runner, read_jobs, with_programs
 
@@ -33,6 +36,27 @@ def test_actions_of_others_are_pinned_by_their_whole_commit(path: Path) -> None:
         if not action.startswith("./"):
             assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)
             assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
+
+
+def test_libraries_of_others_are_pinned_by_their_hashes() -> None:
+    """`make pins` writes them; a dependency that it has not seen would be installed by nobody."""
+    project = tomllib.loads((GITHUB.parent / "pyproject.toml").read_text())
+    wanted = [
+        Requirement(text)
+        for text in (
+            *project["build-system"]["requires"],
+            *project["project"]["dependencies"],
+            *project["project"]["optional-dependencies"]["sign"],
+        )
+    ]
+    text = (GITHUB / "requirements.txt").read_text()
+    pins = {
+        found[1]: found for found in re.finditer(r"^([a-z0-9-]+)==(\S+)( ;.*)? \\\n((?:    --hash=.*\n)+)", text, re.M)
+    }
+    assert len(pins) == len(re.findall(r"^\S", text, re.M))
+    for requirement in wanted:
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)][2]), requirement
+    assert "://" not in text
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
