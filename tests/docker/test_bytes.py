@@ -117,6 +117,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]
         library = {"nvidia/__init__.py": "", "nvidia/piece/__init__.py": "", f"nvidia/piece/lib/{version}.so": version}
         wheel = write_wheel(folder / "wheels", "nvidia_piece", version, "manylinux_2_17_x86_64", library)
         lines[f"neutral {version}"] = f"nvidia-piece=={version} --hash=sha256:{wheel}"
+    script = folder / "scripted" / "bin" / ".scripted-post-link.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\nmkdir -p /srv/of/scripts && echo 1 > /srv/of/scripts/told\n")
+    script.chmod(0o755)
+    made = write_package(workspace, Package(name="scripted", version="1.0", license="MIT"), folder / "scripted")
+    digest = hashlib.sha256(made.read_bytes()).hexdigest()
+    lines["with a script"] = f"{address}/{made.relative_to(folder)}#sha256:{digest}"
     yield lines
     server.shutdown()
     server.server_close()
@@ -249,6 +256,14 @@ def test_nobody_but_root_may_change_a_program(
     image = bench.build(machine, python(how, parts), *piece(how, "1.0", shop))
     said = bench.shell(machine, image, "stat -c %a /opt/env/bin/piece; find /opt/env ! -type l -perm /022")
     assert said == "755\n"
+
+
+@pytest.mark.parametrize("how", ["rattler", "conda"])
+def test_what_the_script_of_a_package_writes_outside_has_the_time_of_all(
+    how: str, bench: Bench, machine: str, parts: Mapping[str, str], shop: Mapping[str, str]
+) -> None:
+    image = bench.build(machine, python(how, parts), explicit(how, shop["with a script"]))
+    assert bench.shell(machine, image, "stat -c %Y /srv/of/scripts /srv/of/scripts/told") == "315532800\n" * 2
 
 
 @pytest.mark.parametrize("how", ["rattler", "conda"])
