@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,7 @@ _WORDS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the checks found in an image, and which files it has, where that is wanted for its documents."""
+    """What the checks found in an image, and which files it has, where they just ran and documents are to tell it."""
 
     verdicts: tuple[Verdict, ...]
     inventory: Inventory | None = None
@@ -55,7 +56,8 @@ class Found:
 class Image:
     """An image that passed its checks: its ref and content digest; `fresh` unless it was there before.
 
-    What was `found` in it is known where the checks just ran.
+    `found` is what the checks found in it, now or when it was built; None where it was not even asked, as it is up to
+    date.
     """
 
     ref: str
@@ -173,21 +175,27 @@ class Builder:
         return Image(ref=ref, image_id=image_id, fresh=fresh, found=found)
 
     def _check(self, locked: LockedCell, image_id: str) -> Found:
-        """Return what is found in an image. Raises CheckError when a check fails; the image is gone then."""
+        """Return what is found in an image. Raises CheckError when a check fails; the image is gone then.
+
+        A publisher tells of every file: the container that is there answers sooner than another one. Where it does not
+        tell, the image passed all the same, and the publisher asks again.
+        """
         job = locked.job
         self.progress.event(job.cell.id, Phase(text="checking the image"))
+        inventory: Inventory | None = None
         try:
             expected = describe_cell(job, locked.environment, PREFIX, self.engine.read_labels(image_id))
             container = check_container(image_id, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
             with container as (running, verdicts):
                 require_pass(verdicts, job.cell.id)
-                # A publisher tells of every file: the container that is there answers sooner than another one.
-                files = ask_inventory(running, locked.environment, prefix=PREFIX) if self.publisher else None
+                if self.publisher and self.publisher.documents:
+                    with contextlib.suppress(CheckError):
+                        inventory = ask_inventory(running, locked.environment, prefix=PREFIX)
         except CheckError:
             self.engine.remove(image_id)
             raise
         self.verdicts.keep(image_ref(job), image_id, verdicts)
-        return Found(verdicts=verdicts, inventory=files)
+        return Found(verdicts=verdicts, inventory=inventory)
 
     def _recall(self, locked: LockedCell, image_id: str) -> Found:
         """Return what the checks found in an image when it was built; where nobody knows any more, they run again."""
