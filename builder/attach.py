@@ -103,13 +103,25 @@ def attach_documents(
     return known
 
 
-def require_documents(registry: Registry, repository: str, digest: str) -> None:
-    """Raise RegistryError unless all documents are attached to the manifest of a digest."""
-    there = _list_documents(registry, repository, digest, None)
-    if missing := [kind for kind in TYPES if kind not in there]:
-        message = f"{registry.host}/{repository}@{digest} lacks documents: {', '.join(missing)}"
-        hint = "`imgbuild build --push` attaches what is missing: run it again; --no-documents does without."
-        raise RegistryError(message, hint=hint)
+def require_documents(
+    registry: Registry, repository: str, digest: str, *, signed: Collection[str] | None = None
+) -> None:
+    """Raise RegistryError unless all documents are attached to the manifest of a digest.
+
+    With `signed`, the digests that a key vouches for, only these count.
+    """
+    there = _list_documents(registry, repository, digest, signed)
+    missing = [kind for kind in TYPES if kind not in there]
+    if not missing:
+        return
+    name = f"{registry.host}/{repository}"
+    which = "" if signed is None else " that the key has signed"
+    hint = (
+        "`imgbuild build --push` attaches what is missing: run it again; --no-documents does without."
+        if signed is None
+        else f"`imgbuild build --push {name.rpartition('/')[0]} --stage` with the same --sign-key publishes it signed."
+    )
+    raise RegistryError(f"{name}@{digest} lacks documents{which}: {', '.join(missing)}", hint=hint)
 
 
 def attach_results(

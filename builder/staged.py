@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Staging:
     """The images of cells in `place` (`host/path`); `contexts` are what the cells are built from, by id.
 
-    With a `key` an image is signed once more, together with what a test found. Without `documents` it needs none, and
-    what a test found is not attached.
+    With a `key` an image that the key has signed is signed once more, together with what a test found; no other image
+    is found or promoted. Without `documents` it needs none, and what a test found is not attached.
     """
 
     registry: Writer
@@ -44,15 +44,17 @@ class Staging:
     def find(self, job: Job) -> Descriptor:
         """Return the manifest of a cell's image: the one that waits, else the first that was published from the same.
 
-        Raises CheckError when neither is there, and RegistryError.
+        Raises CheckError when neither is there, and RegistryError, also for one that the key has not signed with all
+        its documents: whoever may push there can let these tags name another image.
         """
-        context = self.contexts[job.cell.id]
+        context, repository = self.contexts[job.cell.id], self._repository(job)
         tag = tag_lasting(job, context)
-        found = self.registry.find(self._repository(job), tag_waiting(job, context))
-        found = found or self.registry.find(self._repository(job), tag)
+        found = self.registry.find(repository, tag_waiting(job, context)) or self.registry.find(repository, tag)
         if found is None:
             hint = f"run `imgbuild build --push {self.place} --stage` for it first."
             raise CheckError(f"{self.name(job)}:{tag} is not in the registry", hint=hint)
+        if self.key:
+            self._require_documents(repository, found.digest)
         return found
 
     def promote(
@@ -61,27 +63,38 @@ class Staging:
         """Let the moving tags of a cell name an image that passed a test, and return their refs.
 
         What the test found is attached to the image before; nothing of the image itself is uploaded. Raises
-        RegistryError, also for an image whose documents are not all attached, as where its publishing was stopped;
-        then none, or the first of them, have moved.
+        RegistryError, also for an image whose documents are not all attached, as where its publishing was stopped, or
+        that the key has not signed with all of them; then none, or the first of them, have moved.
         """
         repository = self._repository(job)
         if self.documents:
-            require_documents(self.registry, repository, image.digest)
-            self._attach(job, environment, image, verdicts)
+            signed = self._require_documents(repository, image.digest)
+            results = self._attach(job, environment, image, verdicts)
+            if self.key and results not in signed:
+                sign_image(self.registry, repository, image, signed | {results}, self.key)
         tags = list_moving_tags(job)
         for tag in tags:
             self.registry.copy_tag(repository, image.digest, tag)
         return tuple(f"{self.name(job)}:{tag}" for tag in tags)
 
-    def _attach(self, job: Job, environment: Environment, image: Descriptor, verdicts: Sequence[Verdict]) -> None:
+    def _require_documents(self, repository: str, digest: str) -> frozenset[str]:
+        """Return what the key has signed of an image, all its documents among it; without a key, nothing.
+
+        Raises RegistryError unless all are attached, and signed where there is a key: it vouches for nothing new but
+        what a test found.
+        """
+        if self.key is None:
+            require_documents(self.registry, repository, digest)
+            return frozenset()
+        signed = list_signed(self.registry, repository, digest, self.key.public)
+        require_documents(self.registry, repository, digest, signed=signed)
+        return signed
+
+    def _attach(self, job: Job, environment: Environment, image: Descriptor, verdicts: Sequence[Verdict]) -> str:
         subject = describe_subject(job, environment, f"{self.name(job)}@{image.digest}", image.digest)
         found = {it.check: it.verdict for it in verdicts}
-        repository, checks = self._repository(job), digest_checks(job.definition)
-        results = attach_results(self.registry, repository, image, subject, found, checks=checks)
-        if self.key:
-            signed = list_signed(self.registry, repository, image.digest, self.key.public)
-            if results not in signed:
-                sign_image(self.registry, repository, image, signed | {results}, self.key)
+        checks = digest_checks(job.definition)
+        return attach_results(self.registry, self._repository(job), image, subject, found, checks=checks)
 
     def _repository(self, job: Job) -> str:
         return self.name(job).partition("/")[2]

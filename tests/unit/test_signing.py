@@ -23,14 +23,15 @@ from hypothesis import strategies as st
 
 from builder.attach import DOCUMENT, RETEST, TYPES, attach_documents
 from builder.cli import cli
-from builder.errors import ImgbuildError
+from builder.errors import ImgbuildError, RegistryError
 from builder.registry.place import Place, Ref
-from builder.registry.writing import Writer
+from builder.registry.writing import Artifact, Writer
 from builder.signing.keys import PASSWORD, read_public_key, read_signing_key
 from builder.signing.payload import Claim, dump_claim, parse_claim
 from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims
 from builder.signing.verify import Finding, verify_image
 from builder.staged import Staging
+from builder.tags import tag_waiting
 from tests.unit.test_attach import (
     CONTEXT,
     FOUND,
@@ -496,6 +497,55 @@ def test_results_that_nobody_signed_are_said_not_to_be_believed(
     assert done.stderr.splitlines()[-1].startswith(f"  ! {RETEST}  do not believe")
     promote(fake, writer, locked, key)
     assert verify(fake, key).findings[-1] == Finding(name=RETEST)
+
+
+def slip_in(fake: FakeRegistry, writer: Writer, locked: LockedCell) -> str:
+    """Return the digest of an image that the tag of what waits names, as whoever may push can make it do.
+
+    What looks like its documents is attached to it.
+    """
+    image = add_image(fake, tag_waiting(locked.job, CONTEXT), foreign=1)
+    for kind, form in TYPES.items():
+        told = ((DOCUMENT, kind),)
+        writer.attach(NAME, image, Artifact(artifact_type=form, media_type=form, blobs=(b"{}",), annotations=told))
+    return image.digest
+
+
+def test_image_that_the_key_never_signed_is_neither_found_nor_promoted_nor_signed(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path
+) -> None:
+    key, engine = make_key(tmp_path), Engine(fake, one=1)
+    run(make_publisher(engine, writer, key=key, staged=True), engine, locked)
+    foreign = slip_in(fake, writer, locked)
+    staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT}, key=key)
+    before = dict(fake.tags[NAME])
+    with pytest.raises(RegistryError, match=f"{foreign} lacks documents that the key has signed") as caught:
+        staging.find(locked.job)
+    assert f"imgbuild build --push {fake.address}/team --stage" in str(caught.value)
+    image = writer.find(NAME, foreign)
+    assert image is not None
+    with pytest.raises(RegistryError, match="that the key has signed"):
+        staging.promote(locked.job, locked.environment, image, FOUND)
+    assert fake.tags[NAME] == before
+    assert read_claims(writer, NAME, list_targets(writer, NAME, foreign), foreign, key.public) == ()
+    run(make_publisher(engine, writer, key=key, staged=True), engine, locked)
+    promote(fake, writer, locked, key)
+    assert fake.tags[NAME]["latest"] == engine.image_id
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_image_with_a_document_that_the_key_never_signed_is_not_promoted(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path, kind: str
+) -> None:
+    key = make_key(tmp_path)
+    publish(fake, writer, locked, None)
+    image = writer.find(NAME, "latest")
+    assert image is not None
+    told = {it["digest"] for it in fake.referrers[image.digest] if it["annotations"][DOCUMENT] != kind}
+    sign(writer, image, key, documents=frozenset(told))
+    with pytest.raises(RegistryError, match=f"lacks documents that the key has signed: {kind}\n"):
+        promote(fake, writer, locked, key)
+    assert RETEST not in {it.get("annotations", {}).get(DOCUMENT) for it in fake.referrers[image.digest]}
 
 
 @pytest.mark.parametrize(("more", "said"), [((), "--push"), (("--push", "r.example", "--no-documents"), "documents")])
