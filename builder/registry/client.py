@@ -67,7 +67,7 @@ class Registry:
         self._transport.close()
 
     def cancel(self) -> None:
-        """Let requests that wait for their next attempt, and all later ones, raise Cancelled; from any thread."""
+        """Let requests, what is on its way and all later ones, raise Cancelled soon; from any thread."""
         self._transport.cancel()
 
     def require(self) -> None:

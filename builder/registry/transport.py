@@ -1,7 +1,8 @@
 """Requests to one registry: with a login where it asks for one, and once more where one failed that may yet work.
 
 A reply counts only as a whole. One that breaks off, is too short, or is not what its digest says is asked for again,
-like those of status 429 and 5xx, until `patience` is over. What is on its way may take longer, as long as it moves.
+like those of status 429 and 5xx, until `patience` is over. What is on its way may take longer, as long as it moves:
+the time in which it moved does not count.
 """
 
 from __future__ import annotations
@@ -15,20 +16,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as BrokenError
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 from urllib3.util import Retry
-from urllib3.util.ssl_ import create_urllib3_context
 
 from builder.errors import Cancelled, RegistryError
+from builder.registry.connections import Connections
 from builder.registry.content import ContentError
 from builder.registry.token import TokenRequest, answer_challenge, deny, read_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
-    from ssl import SSLContext
 
     from builder.registry.place import Place
     from builder.registry.token import Login
@@ -44,6 +42,7 @@ _PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 6.4)
 
 _TIMEOUT = (10.0, 20.0)  # seconds to connect and to send a piece, and between two pieces of a reply
 _PACE = 16 * 1024  # bytes in a second: what moves at least so fast is waited for
+_HELD = 512 * 1024  # bytes that the system may hold of what it took to be sent, on a link as slow as that
 _PIECE = 64 * 1024
 _TALK = 1024 * 1024  # bytes that may say why there is no answer
 _READING = frozenset({"GET", "HEAD"})
@@ -78,16 +77,18 @@ class Transport:
         self._session.headers.update({"User-Agent": "imgbuild", "Accept-Encoding": "identity"})
         # Who sends a cookie back is a browser to Harbor, and may not write (github.com/dotnet/sdk/pull/37221).
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._connections = Connections(place.own_ca, most=CONNECTIONS)
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(place.own_ca))
+            self._session.mount(scheme, self._connections)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
     def cancel(self) -> None:
-        """Let every request that waits for its next attempt, and each later one, raise Cancelled."""
+        """Let every request raise Cancelled: one that waits for whatever at once, and each later one."""
         self._cancelled.set()
+        self._connections.cut()
 
     def ask(
         self,
@@ -150,12 +151,25 @@ class Transport:
             raise deny(self.place.host, scope)
         return read_token(reply.body, self.place)
 
-    def _insist(self, limit: int, is_whole: Callable[[Reply], bool], method: str, url: str, **more: Any) -> Reply:
-        end = time.monotonic() + self._patience
+    def _insist(
+        self,
+        limit: int,
+        is_whole: Callable[[Reply], bool],
+        method: str,
+        url: str,
+        *,
+        data: Any = None,
+        **more: Any,
+    ) -> Reply:
+        drain = min(len(data), _HELD) / _PACE if isinstance(data, bytes) else 0.0
+        end = time.monotonic() + self._patience + drain
         for number, pause in enumerate((*_PAUSES, None)):
             wait = 0.0
+            # Bytes would have to be taken in one go in the time that is to connect; each piece of a file has that
+            # time (docs.python.org, socket.sendall; urllib3.util.request.body_to_chunks).
+            body = _Body(data, self._cancelled) if isinstance(data, bytes) and data else data
             try:
-                reply = self._send(limit, method, url, **more)
+                reply = self._send(limit, method, url, data=body, drain=drain, **more)
                 if reply.status in _BUSY:
                     wait = _read_pause(reply)
                     fault, most = RegistryError(f"{self.place.host}: it answers {reply.status}"), len(_PAUSES)
@@ -166,7 +180,10 @@ class Transport:
                     hint = "does a proxy on the way change it? Else it is damaged: remove it there, and push it again."
                     fault, most = ContentError(message, hint=hint), _SURE
             except (requests.RequestException, HTTPError, OSError) as error:
+                if self._cancelled.is_set():
+                    raise Cancelled("cancelled") from error
                 fault, most = _explain(error, self.place)
+            end += body.seconds if isinstance(body, _Body) else 0.0
             fault.hint = fault.hint or f"does {self.place.host} work? Rerun the same command later."
             if pause is None or number >= most:
                 raise fault
@@ -177,24 +194,19 @@ class Transport:
                 raise Cancelled("cancelled")
         raise AssertionError("the last attempt returns or raises")
 
-    def _send(self, limit: int, method: str, url: str, *, data: Any = None, **more: Any) -> Reply:
+    def _send(self, limit: int, method: str, url: str, *, drain: float, **more: Any) -> Reply:
+        """Return the reply to one attempt; `drain` are seconds that what was sent may need after the last piece."""
         if self._cancelled.is_set():
             raise Cancelled("cancelled")
         connecting, replying = _TIMEOUT
-        if data and isinstance(data, bytes):
-            # What the system has taken may still be on its way when the reply is waited for. Bytes would have to be
-            # taken in one go in the time that is to connect; each piece of a file has that time (docs.python.org,
-            # socket.sendall; urllib3.util.request.body_to_chunks).
-            data, replying = io.BytesIO(data), replying + len(data) / _PACE
         verify = str(self.place.ca) if self.place.ca else True
         with self._session.request(
             method,
             url,
             stream=True,
-            timeout=(connecting, replying),
+            timeout=(connecting, replying + drain),
             verify=verify,
             proxies=dict(self.place.proxies),
-            data=data,
             **more,
         ) as reply:
             end = time.monotonic() + self._patience
@@ -203,7 +215,8 @@ class Transport:
             for piece in reply.iter_content(_PIECE):
                 body += piece
                 if len(body) > most:
-                    raise ContentError(f"{self.place.host}: {_tail(url)} has more than {most} bytes")
+                    hint = f"is {self.place.host} a registry, and nothing on the way that answers in its place?"
+                    raise ContentError(f"{self.place.host}: {_tail(url)} has more than {most} bytes", hint=hint)
                 if time.monotonic() > end + len(body) / _PACE or self._cancelled.is_set():
                     raise TimeoutError
             following = reply.links.get("next", {}).get("url")
@@ -212,28 +225,22 @@ class Transport:
             )
 
 
-class _Adapter(HTTPAdapter):
-    """Connections on which one more CA is believed, where there is one, than the request says."""
+class _Body(io.BytesIO):
+    """What is sent, in pieces: none is taken after `cancelled`, and `seconds` are those from the first to the last."""
 
-    def __init__(self, own_ca: Path | None) -> None:
-        self._more: dict[str, Any] = {"ssl_context": _believe(own_ca)} if own_ca else {}
-        super().__init__(pool_maxsize=CONNECTIONS)
+    def __init__(self, data: bytes, cancelled: threading.Event) -> None:
+        super().__init__(data)
+        self._cancelled = cancelled
+        self._began: float | None = None
+        self.seconds = 0.0
 
-    def init_poolmanager(self, *args: Any, **more: Any) -> None:
-        super().init_poolmanager(*args, **self._more | more)
-
-    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
-        return super().proxy_manager_for(proxy, **self._more | more)
-
-
-def _believe(own_ca: Path) -> SSLContext:
-    context = create_urllib3_context()
-    try:
-        context.load_verify_locations(own_ca)
-    except OSError as error:
-        hint = "is it a CA's certificate in PEM? The engine reads it, too."
-        raise RegistryError("the registry's own CA cannot be read", path=own_ca, hint=hint) from error
-    return context
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._cancelled.is_set():
+            raise Cancelled("cancelled")
+        now = time.monotonic()
+        self._began = now if self._began is None else self._began
+        self.seconds = now - self._began
+        return super().read(size)
 
 
 def _read_pause(reply: Reply) -> float:

@@ -284,6 +284,75 @@ def test_what_moves_may_take_longer_than_patience(monkeypatch: pytest.MonkeyPatc
     assert reply.body == data
 
 
+@contextlib.contextmanager
+def run_stalling(*, takes: bool) -> Iterator[tuple[str, list[socket.socket]]]:
+    """Yield the address of a server whose first connection stalls, and its connections so far.
+
+    It `takes` what is sent to the first and never answers, or takes nothing.
+    """
+    accepted: list[socket.socket] = []
+
+    def serve(connection: socket.socket, *, first: bool) -> None:
+        with contextlib.suppress(OSError):
+            if first and not takes:
+                return
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(65536)
+            head, _, body = head.partition(b"\r\n\r\n")
+            (size,) = (int(it[15:]) for it in head.split(b"\r\n") if it.lower().startswith(b"content-length:"))
+            left = size - len(body)
+            while left:
+                left -= len(connection.recv(min(left, 65536)))
+            if not first:
+                connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+                more = {"first": len(accepted) == 1}
+                threading.Thread(target=serve, args=(accepted[-1],), kwargs=more, daemon=True).start()
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=accept, args=(listener,), daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}", accepted
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in accepted:
+            connection.close()
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_large_upload_that_stalls_is_tried_again(monkeypatch: pytest.MonkeyPatch, takes: bool) -> None:
+    """With 50 seconds in one."""
+    monkeypatch.setattr(transport, "_TIMEOUT", (0.2, 0.4))
+    monkeypatch.setattr(transport, "_PACE", 50 * 16 * 1024)
+    with run_stalling(takes=takes) as (host, accepted):
+        asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None, patience=1.2)
+        reply = asked.ask("PUT", "/", scope="", limit=10, data=bytes(16 * 1024 * 1024))
+        asked.close()
+    assert reply.status == 201
+    assert len(accepted) == 2
+
+
+@pytest.mark.parametrize("takes", [True, False])
+@pytest.mark.parametrize("size", [100, 16 * 1024 * 1024])
+def test_upload_that_stalls_can_be_cancelled(takes: bool, size: int) -> None:
+    with run_stalling(takes=takes) as (host, accepted):
+        asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None)
+        threading.Timer(0.3, asked.cancel).start()
+        began = time.monotonic()
+        with pytest.raises(Cancelled):
+            asked.ask("PUT", "/", scope="", limit=10, data=bytes(size))
+        asked.close()
+    assert time.monotonic() - began < 5
+    assert len(accepted) == 1
+
+
 @pytest.mark.parametrize("asked", ["soon", "-3", ""])
 def test_pause_that_is_none_is_not_kept(fake: FakeRegistry, connect: Callable[..., Registry], asked: str) -> None:
     fake.faults, fake.headers = [429], {"Retry-After": asked}
