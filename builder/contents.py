@@ -10,17 +10,19 @@ from builder.attach import CYCLONEDX
 from builder.errors import LockError
 from builder.lock import FILE_NAME, read_lock
 from builder.locking import cache_dir
-from builder.registry.attached import read_attached
+from builder.registry.attached import list_attached, read_first
 from builder.registry.content import ContentError, clean, parse_object
 from builder.render import LABEL, digest_packages
 from builder.site.entries import Package
 from builder.site.published import list_packages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from builder.lock import Environment
     from builder.registry.client import Registry
+    from builder.registry.content import Descriptor
     from builder.registry.image import PublishedImage
 
 _KINDS: dict[str, Literal["conda", "pip"]] = {"pkg:conda/": "conda", "pkg:pypi/": "pip"}
@@ -53,7 +55,7 @@ def read_contents(
     own = root / "images" / name / FILE_NAME
     if _NAME.fullmatch(name) and (found := _find_environment(own, image)):
         return Contents(packages=list_packages(found), origin=f"{own}")
-    attached = read_bill(registry, repository, image)
+    attached = read_bill(registry, repository, image, list_attached(registry, repository, image))
     return None if attached is None else Contents(packages=attached, origin="the attached bill of materials")
 
 
@@ -73,12 +75,14 @@ def _find_environment(path: Path, image: PublishedImage) -> Environment | None:
     return next((it for it in read_lock(path, cache_dir()).environments if digest_packages(it) == told), None)
 
 
-def read_bill(registry: Registry, repository: str, image: PublishedImage) -> tuple[Package, ...] | None:
-    """Return the packages in the attached bill of materials, None where there is none.
+def read_bill(
+    registry: Registry, repository: str, image: PublishedImage, attached: Iterable[Descriptor]
+) -> tuple[Package, ...] | None:
+    """Return the packages in the bill of materials among what is attached to an image, None where there is none.
 
     Raises RegistryError, and ContentError.
     """
-    data = read_attached(registry, repository, image, lambda it: it.artifact_type == CYCLONEDX)
+    data = read_first(registry, repository, (it for it in attached if it.artifact_type == CYCLONEDX))
     return None if data is None else parse_bill(data, f"{registry.host}: {repository}: {image.digest}")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from builder.attach import DOCUMENT, RETEST, UNPACKED
 from builder.contents import read_bill
 from builder.definition_aliases import LASTING_TAG
-from builder.registry.attached import list_attached, read_attached
+from builder.registry.attached import list_attached, read_first
 from builder.registry.content import ContentError, clean, parse_object
 from builder.registry.image import read_image
 from builder.registry.parallel import read_all
@@ -24,9 +24,10 @@ from builder.site.entries import CheckResult, Previous
 from builder.site.published import find_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from builder.registry.client import Registry
+    from builder.registry.content import Descriptor
     from builder.registry.image import PublishedImage
     from builder.site.entries import Package
     from builder.site.published import Published
@@ -60,13 +61,19 @@ def choose_previous(image: PublishedImage, others: Iterable[PublishedImage]) -> 
 def _tell(registry: Registry, it: Published, others: Iterable[PublishedImage | None]) -> Published:
     repository, _ = _split(registry, it)
     before = choose_previous(it.image, filter(None, others))
+    attached = _try_attached(registry, repository, it.image)
     return replace(
         it,
-        packages=_try_bill(registry, repository, it.image),
-        verdicts=_read_verdicts(registry, repository, it.image),
-        unpacked=_find_unpacked(registry, repository, it.image),
-        previous=Previous(digest=before.digest, packages=_try_bill(registry, repository, before)) if before else None,
+        packages=_try_bill(registry, repository, it.image, attached),
+        verdicts=_read_verdicts(registry, repository, attached),
+        unpacked=_find_unpacked(attached),
+        previous=_describe_previous(registry, repository, before) if before else None,
     )
+
+
+def _describe_previous(registry: Registry, repository: str, image: PublishedImage) -> Previous:
+    attached = _try_attached(registry, repository, image)
+    return Previous(digest=image.digest, packages=_try_bill(registry, repository, image, attached))
 
 
 def _split(registry: Registry, it: Published) -> tuple[str, str]:
@@ -86,36 +93,46 @@ def _read(registry: Registry, repository: str, tag: str) -> PublishedImage | Non
         return None
 
 
-def _try_bill(registry: Registry, repository: str, image: PublishedImage) -> tuple[Package, ...]:
+def _try_attached(registry: Registry, repository: str, image: PublishedImage) -> tuple[Descriptor, ...]:
     try:
-        return read_bill(registry, repository, image) or ()
+        return tuple(list_attached(registry, repository, image))
     except ContentError:
         return ()
 
 
-def _find_unpacked(registry: Registry, repository: str, image: PublishedImage) -> int | None:
-    """Return the bytes of the image's files, None where nothing that is attached tells them."""
+def _try_bill(
+    registry: Registry, repository: str, image: PublishedImage, attached: Iterable[Descriptor]
+) -> tuple[Package, ...]:
     try:
-        told = [dict(it.annotations).get(UNPACKED, "") for it in list_attached(registry, repository, image)]
+        return read_bill(registry, repository, image, attached) or ()
     except ContentError:
-        return None
+        return ()
+
+
+def _find_unpacked(attached: Iterable[Descriptor]) -> int | None:
+    """Return the bytes of the image's files, None where the results of its checks do not tell them."""
+    told = (dict(it.annotations).get(UNPACKED, "") for it in _choose(attached, "checks"))
     return next((int(text) for text in told if _BYTES.fullmatch(text)), None)
 
 
-def _read_verdicts(registry: Registry, repository: str, image: PublishedImage) -> tuple[CheckResult, ...]:
+def _read_verdicts(registry: Registry, repository: str, attached: Iterable[Descriptor]) -> tuple[CheckResult, ...]:
     """Return what the checks found before publishing, and in a later test, which counts where it is another."""
-    verdicts = _read_results(registry, repository, image, "checks")
-    for name, word in _read_results(registry, repository, image, RETEST).items():
+    verdicts = _read_results(registry, repository, _choose(attached, "checks"))
+    for name, word in _read_results(registry, repository, _choose(attached, RETEST)).items():
         if word != "skip" or name not in verdicts:
             verdicts[name] = word
     return tuple(CheckResult(check=clean(name), verdict=word, detail="") for name, word in verdicts.items())
 
 
 def _read_results(
-    registry: Registry, repository: str, image: PublishedImage, kind: str
+    registry: Registry, repository: str, attached: Iterable[Descriptor]
 ) -> dict[str, Literal["pass", "fail", "skip"]]:
     try:
-        data = read_attached(registry, repository, image, lambda it: dict(it.annotations).get(DOCUMENT) == kind)
+        data = read_first(registry, repository, attached)
         return parse_results(parse_object(data, repository)) if data else {}
     except (ContentError, ValueError):
         return {}
+
+
+def _choose(attached: Iterable[Descriptor], kind: str) -> Iterator[Descriptor]:
+    return (it for it in attached if dict(it.annotations).get(DOCUMENT) == kind)

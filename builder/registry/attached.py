@@ -8,21 +8,19 @@ from builder.registry.client import MANIFEST_LIMIT
 from builder.registry.content import parse_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from builder.registry.client import Registry
     from builder.registry.content import Descriptor
     from builder.registry.image import PublishedImage
 
 
-def read_attached(
-    registry: Registry, repository: str, image: PublishedImage, fits: Callable[[Descriptor], bool]
-) -> bytes | None:
-    """Return the payload of the first attached artifact that fits, None when there is none.
+def read_first(registry: Registry, repository: str, referrers: Iterable[Descriptor]) -> bytes | None:
+    """Return the payload of the first attached artifact that has one, None when there is none.
 
-    It may be attached to the image, or to an index that has it. Raises RegistryError, and ContentError.
+    Raises RegistryError, and ContentError.
     """
-    for referrer in filter(fits, list_attached(registry, repository, image)):
+    for referrer in referrers:
         manifest = registry.read(repository, referrer.digest)
         for blob in parse_descriptors(manifest.parse().get("layers"), referrer.digest) if manifest else ():
             return registry.read_blob(repository, blob)

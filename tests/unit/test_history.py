@@ -79,6 +79,14 @@ def test_what_is_attached_and_what_the_tag_meant_before_is_in_the_catalogue(
     )
 
 
+def attach_size(writer: Writer, digest: str, told: str, *annotations: tuple[str, str]) -> None:
+    image = writer.find(NAME, digest)
+    assert image is not None
+    form = TYPES["checks"]
+    noted = ((UNPACKED, told), *annotations)
+    writer.attach(NAME, image, Artifact(artifact_type=form, media_type=form, blobs=(b"{}",), annotations=noted))
+
+
 @pytest.mark.parametrize(("told", "unpacked"), [("6900000000", 6_900_000_000), ("-1", None), ("9" * 99, None)])
 def test_size_on_a_disk_is_told_where_it_is_attached(
     fake: FakeRegistry, writer: Writer, told: str, unpacked: int | None
@@ -86,14 +94,28 @@ def test_size_on_a_disk_is_told_where_it_is_attached(
     digest = add(fake, 1, TAG)
     attach(writer, digest, provenance={})
     assert tell(writer).unpacked is None
-    image = writer.find(NAME, digest)
-    assert image is not None
-    form = TYPES["checks"]
-    writer.attach(
-        NAME, image, Artifact(artifact_type=form, media_type=form, blobs=(b"{}",), annotations=((UNPACKED, told),))
-    )
+    attach_size(writer, digest, told, (DOCUMENT, "checks"))
     (entry,) = make_entries([tell(writer)])
     assert entry.unpacked == unpacked
+
+
+def test_size_on_a_disk_is_what_the_results_of_the_checks_tell_and_no_other_document(
+    fake: FakeRegistry, writer: Writer
+) -> None:
+    digest = add(fake, 1, TAG)
+    attach_size(writer, digest, "1")
+    attach_size(writer, digest, "2", (DOCUMENT, "test"))
+    assert tell(writer).unpacked is None
+    attach_size(writer, digest, "3", (DOCUMENT, "checks"))
+    assert tell(writer).unpacked == 3
+
+
+def test_what_is_attached_is_listed_once(fake: FakeRegistry, writer: Writer) -> None:
+    digest = add(fake, 1, TAG)
+    attach(writer, digest, cyclonedx=make_bill("1.17"), checks=RESULTS, test=RESULTS)
+    fake.asked.clear()
+    tell(writer)
+    assert [path for path in fake.paths if "/referrers/" in path] == [f"/v2/{NAME}/referrers/{digest}"]
 
 
 def test_a_later_test_counts_where_it_was_not_skipped(fake: FakeRegistry, writer: Writer) -> None:
