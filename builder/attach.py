@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from builder.errors import RegistryError
-from builder.registry.writing import Artifact, RefusedError
+from builder.registry.writing import Artifact, NoArtifactsError
 from builder.render import LABEL, find_epoch
 from builder.sbom.subject import Subject, find_created
 
@@ -57,14 +58,14 @@ RETEST = "test"
 """The results of a later test than the one before publishing: an image may have some from machines with a GPU."""
 
 _ROUNDS = 2
-_HINT_REFUSED = "does the registry take artifacts, as newer ones do? --no-documents publishes images without any."
+_HINT_NONE = "Does it take artifacts at all, as newer ones do? --no-documents publishes images without any."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the documents of one image tell; what is a function is asked for only when it is needed.
+    """What the documents of one image tell; what is a function is asked for only when it is needed, and once.
 
-    Two documents need the files, and each asks for them. `measure` returns the bytes of the image, unpacked.
+    `measure` returns the bytes of the image, unpacked.
     `sources` and `builder_id` are what `dump_provenance` takes, `checks` and the verdicts what `dump_results` does.
     """
 
@@ -85,6 +86,7 @@ def attach_documents(
     Those that are there stay as they are; with `trusted` only these count as there, and others are made once more.
     Raises RegistryError when the registry does not take them, and what asking for files and verdicts raises.
     """
+    facts = replace(facts, list_files=cache(facts.list_files))  # two documents need them
     made: dict[Kind, Artifact] = {}
     known: dict[Kind, str] = {}
     with _telling(facts.subject.ref):
@@ -181,11 +183,11 @@ def digest_sources(project: Project, image: str) -> dict[str, str]:
 
 @contextmanager
 def _telling(ref: str) -> Iterator[None]:
-    """Say of a fault what was going on, and what to do where the registry refuses what other registries take."""
+    """Say of a fault what was going on, and what else can be done where the registry takes no artifact at all."""
     try:
         yield
     except RegistryError as error:
-        hint = _HINT_REFUSED if isinstance(error, RefusedError) else error.hint
+        hint = f"{error.hint} {_HINT_NONE}" if isinstance(error, NoArtifactsError) else error.hint
         raise RegistryError(f"{ref}: its documents cannot be attached: {error.message}", hint=hint) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from builder.attach import Facts, attach_documents, describe_subject
@@ -59,14 +59,13 @@ class Publisher:
 
         The tags that move do so last, when everything that belongs to the image is in the registry; where images are
         staged only the one that says what waits does, and the ref of the tag that lasts is returned. `find_verdicts`
-        returns what the checks found in it, and is asked before any tag of the registry names it; `take_inventory`
-        returns its files, where they are still to be told; `report` is told what is going on. Raises RegistryError, of
-        which PushError is one, when the registry does not take something, EngineError when the engine is lost,
-        Cancelled, and what `find_verdicts` and `take_inventory` raise.
+        returns what the checks found in it, and is asked before any tag of the registry names it, and once more for
+        its documents; `take_inventory` returns its files, where they are still to be told; `report` is told what is
+        going on. Raises RegistryError, of which PushError is one, when the registry does not take something,
+        EngineError when the engine is lost, Cancelled, and what `find_verdicts` and `take_inventory` raise.
         """
         job = locked.job
         repository = "/".join(filter(None, (self.path, job.cell.image)))
-        find_verdicts = cache(find_verdicts)
         report("pushing the image")
         tag, image = self._push_lasting(image_id, locked, context, repository, require_verdicts=find_verdicts)
         subject = describe_subject(job, locked.environment, self._name(repository, tag), image.digest)
@@ -75,7 +74,7 @@ class Publisher:
             sources=self.sources[job.cell.image],
             builder_id=self.builder_id,
             checks=digest_checks(job.definition),
-            list_files=cache(lambda: list_files(locked.environment, locked.layers, take_inventory())),
+            list_files=lambda: list_files(locked.environment, locked.layers, take_inventory()),
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},
             measure=partial(self.engine.measure, image_id),
         )

@@ -36,6 +36,10 @@ class RefusedError(RegistryError):
     """The registry was asked to take something, and answered that it does not."""
 
 
+class NoArtifactsError(RefusedError):
+    """The registry takes no form that the manifest of an artifact can have."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """What can be attached to an image: payloads of one type, with annotations.
@@ -96,7 +100,8 @@ class Writer(Registry):
             return False
         manifest = self.read(repository, digest)
         if manifest is None:
-            raise ContentError(f"{self.host}: {repository} has no {digest}, which {tag} should name")
+            hint = "who removes images there? `imgbuild build --push` brings it anew."
+            raise ContentError(f"{self.host}: {repository} has no {digest}, which {tag} should name", hint=hint)
         self.put_manifest(repository, tag, manifest.data, manifest.media_type)
         return True
 
@@ -121,14 +126,17 @@ class Writer(Registry):
     def _put_either(
         self, repository: str, forms: Iterable[tuple[dict[str, Any], bytes]]
     ) -> tuple[dict[str, Any], Reply]:
-        """Put the first manifest that the registry takes, and return its entry and the answer."""
+        """Put the first manifest that the registry takes, and return its entry and the answer.
+
+        Raises NoArtifactsError with the first reason where it takes none.
+        """
         refusals: list[RefusedError] = []
         for node, data in forms:
             try:
                 return node, self.put_manifest(repository, node["digest"], data, OCI_MANIFEST)
             except RefusedError as error:
                 refusals.append(error)
-        raise refusals[0]
+        raise NoArtifactsError(refusals[0].message, hint=refusals[0].hint) from refusals[0]
 
     def _add_to_index(self, repository: str, tag: str, node: dict[str, Any]) -> None:
         """List an artifact under the tag of its subject, beside all that others list there.

@@ -9,6 +9,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+from builder.errors import RegistryError
 from builder.registry.client import MANIFEST_LIMIT
 from builder.registry.content import ContentError, parse_descriptor, parse_descriptors
 from builder.registry.writing import Artifact, make_manifest
@@ -57,7 +58,11 @@ def attach_signature(writer: Writer, repository: str, image: Descriptor, claim: 
 def sign_image(writer: Writer, repository: str, image: Descriptor, documents: Iterable[str], key: SigningKey) -> None:
     """Sign an image together with documents, by the digests of their manifests. Raises RegistryError."""
     claim = Claim(repository=f"{writer.host}/{repository}", image=image.digest, documents=frozenset(documents))
-    attach_signature(writer, repository, image, claim, key)
+    try:
+        attach_signature(writer, repository, image, claim, key)
+    except RegistryError as error:
+        message = f"{claim.repository}@{image.digest}: its signature cannot be attached: {error.message}"
+        raise RegistryError(message, hint=error.hint) from error
 
 
 def list_signed(registry: Registry, repository: str, image: str, key: PublicKey) -> frozenset[str]:

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,7 +89,7 @@ def make_facts(asked: Asked, digest: str) -> Facts:
         sources={"images/pytorch/image.yaml": "1" * 64},
         builder_id="https://ci.example/builder",
         checks="sha256:" + "c" * 64,
-        list_files=cache(asked.list),
+        list_files=asked.list,
         find_verdicts=asked.find,
         measure=lambda: 1234,
     )
@@ -165,6 +164,19 @@ def test_fault_says_what_was_going_on(fake: FakeRegistry, writer: Writer) -> Non
         attach_documents(writer, NAME, image, make_facts(Asked(), image.digest))
     assert caught.value.exit_code == 10
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_refusal_of_whatever_cause_says_where_more_is_told_and_gives_no_document_up(
+    fake: FakeRegistry, writer: Writer, method: str
+) -> None:
+    """As of a proxy on the way, which takes no body of that size."""
+    image = add_image(fake, "1")
+    fake.faults, fake.failing = [413] * 100, method
+    with pytest.raises(RegistryError, match=r"its documents cannot be attached: .* it answers 413") as caught:
+        attach_documents(writer, NAME, image, make_facts(Asked(), image.digest))
+    assert "The registry's own log says more." in str(caught.value)
+    assert "--no-documents" not in str(caught.value)
 
 
 def test_sources_are_the_definition_what_it_extends_and_the_lock(tmp_path: Path) -> None:
@@ -362,6 +374,7 @@ def test_registry_that_takes_no_artifacts_gets_images_where_that_is_asked_for(
     engine, moving = Engine(fake, one=1), ["2.7.1-cu118-py310", "latest"]
     with pytest.raises(RegistryError, match=r"cannot be attached: .* \(MANIFEST_INVALID\)") as caught:
         run(make_publisher(engine, writer), engine, locked)
+    assert "The registry's own log says more. Does it take artifacts at all" in str(caught.value)
     assert "--no-documents" in str(caught.value)
     _, said = run(make_publisher(engine, writer, documents=False, staged=staged), engine, locked)
     assert "attaching its documents" not in said

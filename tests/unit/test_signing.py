@@ -28,7 +28,7 @@ from builder.registry.place import Place, Ref
 from builder.registry.writing import Artifact, Writer
 from builder.signing.keys import PASSWORD, read_public_key, read_signing_key
 from builder.signing.payload import Claim, dump_claim, parse_claim
-from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims
+from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims, sign_image
 from builder.signing.verify import Finding, verify_image
 from builder.staged import Staging
 from builder.tags import tag_waiting
@@ -306,6 +306,19 @@ def publish(
     publisher = make_publisher(engine, writer, key=key)
     run(publisher, engine, locked)
     return engine
+
+
+def test_fault_of_a_signature_says_what_was_going_on(
+    fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path
+) -> None:
+    key = make_key(tmp_path)
+    publish(fake, writer, locked, None)
+    image = writer.find(NAME, "latest")
+    assert image is not None
+    fake.faults, fake.failing = [413] * 100, "POST"
+    with pytest.raises(RegistryError, match=rf"{image.digest}: its signature cannot be attached: .* 413") as caught:
+        sign_image(writer, NAME, image, [], key)
+    assert "The registry's own log says more." in str(caught.value)
 
 
 def verify(fake: FakeRegistry, key: SigningKey, target: str = "latest") -> Verified:
