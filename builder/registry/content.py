@@ -23,9 +23,7 @@ _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 _TAG = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
-_HINT_CONTENT = (
-    "who else pushes there? What is damaged is to be removed there; then `imgbuild build --push` brings it anew."
-)
+_HINT_CONTENT = "is it damaged there? Whoever pushed it has to remove it, and to push it anew."
 
 
 class ContentError(RegistryError):

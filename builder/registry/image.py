@@ -104,5 +104,6 @@ def _choose(registry: Registry, repository: str, index: Manifest) -> Manifest:
         raise ContentError(f"{where}: an index with {len(ours)} images for {PLATFORM}", hint=hint)
     manifest = registry.read(repository, ours[0].digest)
     if manifest is None:
-        raise ContentError(f"{where}: its image {ours[0].digest} is not there")
+        hint = "it was removed, or never copied there with its index: whoever pushed the index has to push it anew."
+        raise ContentError(f"{where}: its image {ours[0].digest} is not there", hint=hint)
     return manifest

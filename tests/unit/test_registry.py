@@ -397,8 +397,18 @@ def test_reply_without_end_is_left(fake: FakeRegistry, connect: Callable[..., Re
     told = fake.add_image(NAME, "1")
     (blob,) = parse_descriptors([{**told, "size": 10}], "")
     fake.blobs[told["digest"]] = b"x" * 1000
-    with pytest.raises(ContentError, match="more than 10 bytes"):
+    with pytest.raises(ContentError, match="more than 10 bytes") as caught:
         connect().read_blob(NAME, blob)
+    assert caught.value.hint == f"is {fake.address} a registry, and nothing on the way that answers in its place?"
+
+
+def test_index_without_its_image_is_told(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    told = {**fake.add_image(NAME), "platform": {"os": "linux", "architecture": "amd64"}}
+    fake.add_manifest(NAME, {"mediaType": INDEX, "manifests": [told]}, "1")
+    del fake.manifests[NAME, told["digest"]]
+    with pytest.raises(ContentError, match=f"its image {told['digest']} is not there") as caught:
+        read_image(connect(), NAME, "1")
+    assert "never copied there with its index" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -418,6 +428,7 @@ def test_what_is_no_image_is_told(
     with pytest.raises(ContentError, match=fault) as caught:
         read_image(connect(), NAME, "1")
     assert caught.value.hint
+    assert "imgbuild build" not in caught.value.hint, "it may be anybody's image"
 
 
 def test_artifact_is_no_image(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
