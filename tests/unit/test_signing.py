@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,8 +48,6 @@ from tests.unit.test_attach import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from builder.locked import LockedCell
     from builder.registry.content import Descriptor
     from builder.signing.keys import SigningKey
@@ -96,6 +96,17 @@ def test_what_a_key_signed_its_public_half_knows(
     assert not public.has_signed(b"data", signature[:-1])
     assert not public.has_signed(b"data", b"")
     assert not make_key(tmp_path / "other", kind).public.has_signed(b"data", signature)
+
+
+def test_key_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As the workflow gives it, whose machines then have no file of it."""
+    path = write_keys(tmp_path, SIGN["p256"]())
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as pipe:
+        pipe.write(path.read_bytes() + b"\n")
+        pipe.close()
+        signature = read_signing_key(Path(f"/dev/fd/{reading}")).sign(b"data")
+    assert read_public_key(path.with_suffix(".pub")).has_signed(b"data", signature)
 
 
 def test_openssl_writes_keys_and_verifies_signatures(tmp_path: Path) -> None:
