@@ -7,12 +7,13 @@ import shutil
 import ssl
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.errors import RegistryError
+from builder.errors import Cancelled, RegistryError
 from builder.registry.client import Registry
 from builder.registry.content import Descriptor
 from builder.registry.place import Place
@@ -29,11 +30,14 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl
 
 
 @contextlib.contextmanager
-def serve(folder: Path, leads_to: str = "") -> Iterator[tuple[str, Path]]:
-    """Yield the address and the CA of who has the blob, or sends to another for it."""
+def serve(folder: Path, leads_to: str = "", *, silent: bool = False) -> Iterator[tuple[str, Path]]:
+    """Yield the address and the CA of who has the blob, or sends to another for it, or is silent till one leaves."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if silent:
+                self.rfile.read(1)
+                return
             self.send_response(307 if leads_to else 200)
             if leads_to:
                 self.send_header("Location", f"https://{leads_to}/storage")
@@ -73,6 +77,16 @@ def test_registry_with_a_ca_of_its_own_may_lead_to_storage_that_others_certify(t
             read(host, public, None)
         with pytest.raises(RegistryError, match="is not trusted"):
             read(host, own, None)
+
+
+def test_wait_for_who_is_silent_can_be_cancelled(tmp_path: Path) -> None:
+    with serve(tmp_path / "registry", silent=True) as (host, ca):
+        registry = Registry(Place(host=host, url=f"https://{host}", ca=ca), lambda _: None)
+        threading.Timer(0.3, registry.cancel).start()
+        began = time.monotonic()
+        with registry, pytest.raises(Cancelled):
+            registry.read_blob("team/app", DESCRIPTOR)
+        assert time.monotonic() - began < 5
 
 
 def test_ca_that_is_none_is_told(tmp_path: Path) -> None:
