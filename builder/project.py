@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from builder.definition import Base, Definition, find_base, find_definitions, load_bases, load_definition
 from builder.errors import DefinitionError
 from builder.lock import FILE_NAME
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 _PACKAGE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unread:
-    """An image that nobody asked for and whose definition, or one that it extends, is malformed: how, and where."""
+    """An image whose definition, or one that it extends, is malformed: how, and where."""
 
     path: Path
     error: DefinitionError
@@ -36,7 +32,7 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """The folder that holds `images/`, with everything in it parsed that can be, or has to be."""
+    """The folder that holds `images/`, with everything in it parsed that can be."""
 
     root: Path
     definitions: tuple[Definition, ...]
@@ -68,11 +64,22 @@ def has_project() -> bool:
     return (_find_root(Path.cwd()) / "images").is_dir()
 
 
-def load_project(folder: Path | None, *, is_wanted: Callable[[str], bool] = lambda _: True) -> Project:
+def load_project(folder: Path | None) -> Project:
+    """Return the project in a folder, as `read_project` does, with all that it has.
+
+    Raises DefinitionError for the first definition that is malformed, too.
+    """
+    project = read_project(folder)
+    for unread in project.unread:
+        raise unread.error
+    return project
+
+
+def read_project(folder: Path | None) -> Project:
     """Return the project in a folder; without one, that of the working directory or the nearest folder above it.
 
-    The definition of an image that is not wanted may be malformed: it is `unread` then. Raises DefinitionError when
-    there is no `images/` folder, or anything else in it is malformed.
+    A definition that is malformed, or whose base nobody has, is `unread`. Raises DefinitionError when there is no
+    `images/` folder or nothing in it, or bases.yaml is malformed.
     """
     root = folder or _find_root(Path.cwd())
     images = root / "images"
@@ -90,21 +97,13 @@ def load_project(folder: Path | None, *, is_wanted: Callable[[str], bool] = lamb
         bases |= load_bases(own)
     definitions, unread = [], []
     for path in find_definitions(images):
-        wanted = is_wanted(path.resolve().parent.name)
         try:
-            definitions.append(load_definition(path) if wanted else _load_whole(path, bases))
+            definition = load_definition(path)
+            find_base(definition, bases)
+            definitions.append(definition)
         except DefinitionError as error:
-            if wanted:
-                raise
             unread.append(Unread(path=path, error=error))
     return Project(root=root, definitions=tuple(definitions), bases=bases, unread=tuple(unread))
-
-
-def _load_whole(path: Path, bases: Mapping[str, Base]) -> Definition:
-    """Return a definition whose base is known, as the plan of the layers takes it. Raises DefinitionError."""
-    definition = load_definition(path)
-    find_base(definition, bases)
-    return definition
 
 
 def _find_root(start: Path) -> Path:

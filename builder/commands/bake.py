@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_selection, add_sources, choose_cells, open_project, redacted
+from builder.commands.options import add_sources, redacted
+from builder.commands.selection import add_selection, choose_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +59,7 @@ def bake(
         raise click.UsageError(f"--settings {settings}: it may hold credentials, so it has no place in {output}")
     if sources and not settings:
         raise click.UsageError("--sources says what goes into the file of --settings; FOLDER holds no settings")
-    project = open_project(folder, images, ids)
-    cells = choose_cells(project, images, python, cuda, ids)
+    project, cells = choose_cells(folder, images, python, cuda, ids)
     locked = lay_out(project, cells, plan_project(project))
     if settings:
         _write_settings(settings, sources, locked)

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import (
-    add_documents,
-    add_network,
-    add_selection,
-    choose_cells,
-    open_project,
-    read_key,
-    redacted,
-    say_local_indexes,
-)
+from builder.commands.options import add_documents, add_network, read_key, redacted, say_local_indexes
+from builder.commands.selection import add_selection, choose_cells
 from builder.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -108,8 +100,7 @@ def build(
         raise click.UsageError(f"{told}, so they go with --push")
     target = split_registry(registry) if registry else None
     signing = read_key(key, bare=bare)
-    project = open_project(context.obj, images, ids)
-    cells = choose_cells(project, images, python, cuda, ids)
+    project, cells = choose_cells(context.obj, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None
     locks = read_locks(project, cells)
     stale = find_stale(project, cells, locks)

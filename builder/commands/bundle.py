@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_progress, add_selection, choose_cells, end_on_signals, open_project
+from builder.commands.options import add_progress, end_on_signals
+from builder.commands.selection import add_selection, choose_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,8 +61,7 @@ def bundle(
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild bundle --cuda 11.8 --py 3.10, an image's name, or --all")
-    project = open_project(folder, images, ids)
-    cells = choose_cells(project, images, python, cuda, ids)
+    project, cells = choose_cells(folder, images, python, cuda, ids)
     if name == "conda-pack" and len(cells) > 1:
         raise click.UsageError(f"--format conda-pack packs one cell, and {len(cells)} were chosen; add --py or --cuda")
     environments = find_environments(project, cells, read_locks(project, cells))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import open_project
 from builder.errors import EngineError
 
 if TYPE_CHECKING:
@@ -55,11 +54,11 @@ def _list_cells(context: click.Context) -> tuple[Cell, ...]:
     Raises DefinitionError when there is one, and it is malformed.
     """
     from builder.matrix import expand_cells
-    from builder.project import has_project
+    from builder.project import has_project, load_project
 
     if context.obj is None and not has_project():
         return ()
-    project = open_project(context.obj)
+    project = load_project(context.obj)
     return tuple(cell for definition in project.definitions for cell in expand_cells(definition)[0])
 
 

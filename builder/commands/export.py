@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import find_job, open_project, write_output
+from builder.commands.options import write_output
+from builder.commands.selection import find_job
 
 if TYPE_CHECKING:
     from builder.inputs import Job
@@ -28,8 +29,7 @@ def export(context: click.Context, ref: str, name: str, output: Path | None) -> 
     from builder.export import FORMATS
     from builder.locking import find_environments, read_locks
 
-    project = open_project(context.obj, ids=[ref])
-    job = find_job(project, ref)
+    project, job = find_job(context.obj, ref)
     (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
     _require_same_lock(job, environment)
     write_output(FORMATS[name](replace(environment, name=job.cell.id), job.torch.index or ""), output)

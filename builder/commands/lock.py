@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import (
-    add_network,
-    add_selection,
-    choose_cells,
-    open_project,
-    redacted,
-    say_local_indexes,
-)
+from builder.commands.options import add_network, redacted, say_local_indexes
+from builder.commands.selection import add_selection, choose_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +50,7 @@ def lock(
 
     if check and upgrade:
         raise click.UsageError("--check changes nothing, so it does not go with --upgrade")
-    project = open_project(folder, images, ids)
-    cells = choose_cells(project, images, python, cuda, ids)
+    project, cells = choose_cells(folder, images, python, cuda, ids)
     if check:
         check_locks(project, cells)
         require_plan(project, cells)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import choose_cells, open_project
+from builder.commands.selection import choose_cells, choose_definitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,13 +51,10 @@ def matrix(
         raise click.UsageError("--github is JSON of another kind, so it does not go with --json")
     if not github and (runners or disk):
         raise click.UsageError("--runners and --disk say how cells are shared, so they go with --github")
-    project = open_project(folder, images)
     if github:
-        click.echo(_share(project, choose_cells(project, images, (), ()), runners, disk))
+        click.echo(_share(*choose_cells(folder, images), runners, disk))
         return
-    if images:
-        choose_cells(project, images, (), ())
-    chosen = [found for found in project.definitions if not images or found.name in images]
+    _, chosen = choose_definitions(folder, images)
     rows = matrix_as_json(chosen)
     click.echo(json.dumps(rows, indent=2) if as_json else draw_matrix(rows))
 

@@ -1,8 +1,7 @@
-"""What several commands share: how cells and sources are chosen, and what a failure may not say."""
+"""What several commands share: how sources and registries are chosen, and what a failure may not say."""
 
 from __future__ import annotations
 
-import re
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.errors import CellError, ImgbuildError
+from builder.errors import ImgbuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from builder.inputs import Job
-    from builder.matrix import Cell
     from builder.progress import Progress
-    from builder.project import Project
     from builder.registry.client import Registry
     from builder.registry.place import Place
     from builder.registry.writing import Writer
@@ -26,18 +22,6 @@ if TYPE_CHECKING:
     from builder.sources import Sources
 
 _PROGRESS = ("auto", "rich", "plain", "github", "quiet")
-
-
-def add_selection(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the arguments that choose cells."""
-    for option in (
-        click.argument("images", nargs=-1, metavar="[IMAGE]..."),
-        click.option("--py", "python", multiple=True, metavar="X.Y", help="Only this Python; repeat for more."),
-        click.option("--cuda", multiple=True, metavar="X.Y|cpu", help="Only this CUDA; repeat for more."),
-        click.option("--cell", "ids", multiple=True, metavar="ID", help="This cell of the matrix; repeat for more."),
-    ):
-        command = option(command)
-    return command
 
 
 def add_network(command: Callable[..., None]) -> Callable[..., None]:
@@ -124,55 +108,6 @@ def _locate(text: str, sources: Sources, *, insecure: bool) -> tuple[Place, str]
 
     host, path = split_registry(text)
     return find_place(host, sources, insecure=insecure), path
-
-
-def open_project(folder: Path | None, images: Sequence[str] = (), ids: Sequence[str] = ()) -> Project:
-    """Return the project in a folder, or around here.
-
-    Where images are named, or cells by id or ref, a definition that none of them needs may be malformed: a line on
-    stderr says so. Raises DefinitionError for any other that is.
-    """
-    from builder.project import load_project
-
-    if not images and not ids:
-        return load_project(folder)
-
-    def is_wanted(image: str) -> bool:
-        cell = re.compile(rf"(.*/)?{re.escape(image)}(-py\d.*|:.*)")
-        return image in images or any(cell.fullmatch(text) for text in ids)
-
-    project = load_project(folder, is_wanted=is_wanted)
-    for told in dict.fromkeys(str(unread.error).partition("\n")[0] for unread in project.unread):
-        click.echo(f"left out: {told}", err=True)
-    return project
-
-
-def choose_cells(
-    project: Project, images: Sequence[str], python: Sequence[str], cuda: Sequence[str], ids: Sequence[str] = ()
-) -> tuple[Cell, ...]:
-    """Return the cells that were chosen, in the order of the matrix. Raises CellError, and UsageError."""
-    from builder.matrix import find_cells, select_cells
-
-    if ids and (images or python or cuda):
-        raise click.UsageError("--cell says all about a cell, so it does not go with IMAGE, --py and --cuda")
-    return (
-        find_cells(project.definitions, ids)
-        if ids
-        else select_cells(project.definitions, image=images, python=python, cuda=cuda)
-    )
-
-
-def find_job(project: Project, ref: str) -> Job:
-    """Return the cell whose id or image ref, with or without a registry, was given. Raises CellError."""
-    from builder.locking import make_job
-    from builder.matrix import expand_cells
-    from builder.pipeline import image_ref
-
-    cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
-    for job in (make_job(project, cell) for cell in cells):
-        if ref in {job.cell.id, image_ref(job)} or ref.endswith(f"/{image_ref(job)}"):
-            return job
-    raise CellError(f"no cell of this project is called {ref}, or makes an image of that name", hint="imgbuild matrix")
 
 
 def write_output(text: str, path: Path | None) -> None:

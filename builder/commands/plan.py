@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import open_project
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,6 +56,7 @@ def plan(
     from builder.plan_file import describe_plan
     from builder.plan_table import draw_plan
     from builder.planning import keep_plan, plan_environments, plan_project
+    from builder.project import load_project
 
     if picture and picture.suffix not in {".svg", ".html"}:
         raise click.UsageError(f"--picture {picture}: the name has to end in .svg or .html")
@@ -70,7 +69,7 @@ def plan(
         found = plan_environments({path: read_foreign_lock(path) for path in locks}, budget=max_layers)
     else:
         make = keep_plan if write else plan_project
-        planned = make(open_project(folder), budget=max_layers, fresh=fresh)
+        planned = make(load_project(folder), budget=max_layers, fresh=fresh)
         found, previous = planned.plan, planned.previous
     if picture:
         _draw(found, picture)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_selection, choose_cells, open_project
+from builder.commands.selection import add_selection, choose_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,7 @@ def render(
     from builder.pipeline import render_cell
     from builder.planning import lay_out, plan_project
 
-    project = open_project(folder, images, ids)
-    cells = choose_cells(project, images, python, cuda, ids)
+    project, cells = choose_cells(folder, images, python, cuda, ids)
     for locked in lay_out(project, cells, plan_project(project)):
         write_context(render_cell(project, locked), out / locked.id)
         click.echo(out / locked.id)

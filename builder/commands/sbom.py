@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from builder.commands.options import find_job, open_project, write_output
+from builder.commands.options import write_output
+from builder.commands.selection import find_job
 
 
 @click.command()
@@ -30,8 +31,7 @@ def sbom(context: click.Context, ref: str, name: str, output: Path | None) -> No
     from builder.sbom.cyclonedx import dump_cyclonedx
     from builder.sbom.spdx import dump_spdx
 
-    project = open_project(context.obj, ids=[ref])
-    job = find_job(project, ref)
+    project, job = find_job(context.obj, ref)
     (environment,) = find_environments(project, [job.cell], read_locks(project, [job.cell]))
     named = str(parse_ref(ref)) if "/" in ref else image_ref(job)
     subject = describe_subject(job, environment, named)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_registry, open_project, open_registry, redacted
+from builder.commands.options import add_registry, open_registry, redacted
 
 if TYPE_CHECKING:
     from builder.site.entries import Entry
@@ -54,11 +54,12 @@ def site(
 
 def _read_registry(folder: Path | None, place: str, name: str | None, *, insecure: bool) -> tuple[Entry, ...]:
     from builder.history import add_history
+    from builder.project import load_project
     from builder.reconcile import reconcile
     from builder.site.published import make_entries
     from builder.sources import find_sources
 
-    project, sources = open_project(folder), find_sources(name)
+    project, sources = load_project(folder), find_sources(name)
     with redacted(sources), open_registry(place, sources, insecure=insecure) as (registry, path):
         published = reconcile(project, project.definitions, registry, path).published
         return make_entries(add_history(registry, published))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_registry, choose_cells, open_project, open_registry, redacted, write_output
+from builder.commands.options import add_registry, open_registry, redacted, write_output
+from builder.commands.selection import choose_definitions
 from builder.errors import DriftError, RegistryError
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ def status(
     from builder.status import describe_status
     from builder.status_table import draw_status
 
-    project = open_project(folder, images)
-    if images:
-        choose_cells(project, images, (), ())
-    chosen = [found for found in project.definitions if not images or found.name in images]
+    project, chosen = choose_definitions(folder, images)
     settings = find_sources(sources)
     with redacted(settings), open_registry(place, settings, insecure=insecure) as (registry, path):
         bases = _read_bases(project, chosen, settings, registry.host if insecure else "") if with_bases else {}

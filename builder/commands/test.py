@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import (
-    add_documents,
-    add_progress,
-    add_registry,
-    add_selection,
-    choose_cells,
-    open_project,
-    open_writer,
-    read_key,
-    redacted,
-)
+from builder.commands.options import add_documents, add_progress, add_registry, open_writer, read_key, redacted
+from builder.commands.selection import add_selection, choose_cells
 from builder.errors import Cancelled, CheckError
 
 if TYPE_CHECKING:
@@ -92,8 +83,7 @@ def test(
     if (key or bare) and not promote:
         raise click.UsageError("--sign-key and --no-documents are about what gets its tags, so they go with --promote")
     signing = read_key(key, bare=bare)
-    project = open_project(context.obj, images, ids)
-    cells = choose_cells(project, images, python, cuda, ids)
+    project, cells = choose_cells(context.obj, images, python, cuda, ids)
     environments = find_environments(project, cells, read_locks(project, cells))
     locked = [(make_job(project, cell), found) for cell, found in zip(cells, environments, strict=True)]
     found = find_sources(sources)
