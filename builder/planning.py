@@ -70,7 +70,10 @@ def plan_project(project: Project, *, budget: int | None = None, fresh: bool = F
 
 
 def keep_plan(project: Project, *, budget: int | None = None, fresh: bool = False) -> ProjectPlan:
-    """Bring the plan on disk up to the locks, and return it, made as `plan_project` does. Raises LockError."""
+    """Bring the plan on disk up to the locks, and return it, made as `plan_project` does.
+
+    Raises LockError and DefinitionError as that does, and LockError where the plan cannot be written.
+    """
     path = plan_path(project)
     with hold_folder(path.parent):  # another command may bring it up to other locks just now
         planned = plan_project(project, budget=budget, fresh=fresh)
@@ -82,7 +85,7 @@ def require_plan(project: Project, cells: Sequence[Cell]) -> ProjectPlan:
     """Return the plan of a project that needs no change: `imgbuild lock` would write neither locks nor plan.
 
     Raises LockError for the first of these cells whose lock is missing or stale, and for a plan on disk that is
-    missing or says anything else than the locks ask for.
+    missing or says anything else than the locks ask for; and both errors that `plan_project` raises.
     """
     planned = plan_project(project)
     find_environments(project, cells, planned.locks)
@@ -91,6 +94,17 @@ def require_plan(project: Project, cells: Sequence[Cell]) -> ProjectPlan:
         message = f"the plan of the layers {fault}"
         raise LockError(message, path=plan_path(project), hint="run `imgbuild lock` and commit what it writes.")
     return planned
+
+
+def require_plannable(project: Project, cells: Sequence[Cell]) -> None:
+    """Raise what keeps a project from being planned, however these cells will be locked: ask before they are.
+
+    LockError for a plan on disk, or a lock of another image, that cannot be read; DefinitionError as `plan_project`.
+    """
+    _recall_unread(project, read_plan(plan_path(project)))
+    chosen = {cell.image for cell in cells}
+    others = (definition for definition in project.definitions if definition.name not in chosen)
+    read_locks(project, [cell for definition in others for cell in expand_cells(definition)[0]])
 
 
 def lay_out(project: Project, cells: Sequence[Cell], planned: ProjectPlan) -> tuple[LockedCell, ...]:
@@ -104,7 +118,7 @@ def lay_out(project: Project, cells: Sequence[Cell], planned: ProjectPlan) -> tu
 
 
 def _recall_unread(project: Project, previous: Published | None) -> list[Content]:
-    """Return what a plan has of the images that are unread."""
+    """Return what a plan has of the images that are unread. Raises DefinitionError without a plan."""
     if previous is None:
         for error in (unread.error for unread in project.unread if unread.is_locked):
             message = f"{error.message}; without {plan_path(project)}, the layers of every image depend on this one"

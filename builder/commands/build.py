@@ -84,7 +84,7 @@ def build(
     from builder.locking import cache_dir, find_stale, read_locks
     from builder.memo import Memo
     from builder.pipeline import Builder
-    from builder.planning import keep_plan, lay_out, require_plan
+    from builder.planning import keep_plan, lay_out, require_plan, require_plannable
     from builder.progress import choose_progress
     from builder.registry.place import find_place, split_registry
     from builder.registry.writing import Writer
@@ -104,6 +104,8 @@ def build(
     planned = require_plan(project, cells) if locked else None
     locks = read_locks(project, cells)
     stale = find_stale(project, cells, locks)
+    if stale:
+        require_plannable(project, cells)
     found = find_sources(sources)
     with ExitStack() as stack:
         stack.enter_context(redacted(found))

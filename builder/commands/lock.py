@@ -46,7 +46,7 @@ def lock(
 ) -> None:
     """Solve the packages of every cell and write imgbuild.lock beside each definition."""
     from builder.locking import check_locks, drop_orphans, find_stale, make_job, read_locks, solve_locks
-    from builder.planning import keep_plan, require_plan
+    from builder.planning import keep_plan, require_plan, require_plannable
 
     if check and upgrade:
         raise click.UsageError("--check changes nothing, so it does not go with --upgrade")
@@ -55,6 +55,7 @@ def lock(
         check_locks(project, cells)
         require_plan(project, cells)
         return
+    require_plannable(project, cells)
     locks = read_locks(project, cells, repair=lambda text: click.echo(text, err=True))
     for orphan in drop_orphans(project, locks):
         click.echo(f"{orphan} is no cell of the matrix any more: removed", err=True)

@@ -248,6 +248,40 @@ def test_locked_image_without_a_plan_is_needed_for_the_layers(
     assert imgbuild("render", "demo", "--out", tmp_path / "out")[0] == 0, "it has no layers"
 
 
+@pytest.mark.usefixtures("lock")
+@pytest.mark.parametrize("command", [("lock", "demo"), ("lock", "demo", "--upgrade"), ("build", "demo")])
+@pytest.mark.parametrize("spoiled", ["definition", "plan", "lock"])
+def test_nothing_is_solved_where_no_plan_could_be_made_of_it(
+    demo: Demo,
+    other: Path,
+    imgbuild: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    spoiled: str,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    monkeypatch.setattr("builder.locking.solve_locks", lambda *_, **__: pytest.fail("it is solved"))
+    plan = demo.root / "images" / "imgbuild.plan"
+    code = 5
+    match spoiled:
+        case "definition":
+            plan.unlink()
+            fault, code = spoil(other), 3
+        case "plan":
+            plan.write_text("{")
+            fault = f"{plan}:1: not a plan"
+        case _:
+            broken = other.with_name("imgbuild.lock")
+            broken.write_text("{")
+            fault = f"{broken}"
+    demo.definition.write_text(demo.definition.read_text().replace("[wheely]", "[wheely, another]"))
+    before = demo.lock.read_bytes()
+    found, _, said = imgbuild(*command, "--sources", demo.sources)
+    assert found == code, said
+    assert f"imgbuild: {fault}" in said
+    assert demo.lock.read_bytes() == before
+
+
 def test_project_tells_what_it_has_left_out(demo: Demo, other: Path) -> None:
     spoil(other)
     project = read_project(demo.root)
