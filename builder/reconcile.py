@@ -17,8 +17,9 @@ from builder.site.published import Published
 from builder.status import Status, Wanted, judge_cell, judge_tags, needs_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from builder.bases import BasesNow
     from builder.definition import Definition
     from builder.locking import Locks
     from builder.matrix import Cell
@@ -41,11 +42,12 @@ def reconcile(
     registry: Registry,
     path: str,
     *,
-    bases: Mapping[str, PublishedImage] | None = None,
+    bases: BasesNow | None = None,
 ) -> Reconciled:
     """Return how the images of some definitions are in a registry, under a path of it that may be empty.
 
-    `bases` are what bases that no digest pins are now, by their keys: images on top of others are stale.
+    `bases` are what bases that no digest pins are now, as `read_bases` gives them: images on top of others are stale,
+    and whether one is on top of a base that could not be asked about is unknown.
     Raises LockError for a lock that cannot be read, RegistryError, and Cancelled.
     """
     cells = [cell for definition in definitions for cell in expand_cells(definition)[0]]
@@ -87,7 +89,7 @@ def reconcile(
 
 
 def list_wanted(
-    project: Project, cells: Sequence[Cell], locks: Locks, path: str, *, bases: Mapping[str, PublishedImage]
+    project: Project, cells: Sequence[Cell], locks: Locks, path: str, *, bases: BasesNow
 ) -> tuple[Wanted, ...]:
     """Return what a registry should have of each cell."""
     stale = {it.job.cell.id: it.reason for it in find_stale(project, cells, locks)}
@@ -99,9 +101,7 @@ def name_repository(path: str, image: str) -> str:
     return f"{path}/{image}".lstrip("/")
 
 
-def _want(
-    project: Project, cell: Cell, locks: Locks, path: str, why: str | None, bases: Mapping[str, PublishedImage]
-) -> Wanted:
+def _want(project: Project, cell: Cell, locks: Locks, path: str, why: str | None, bases: BasesNow) -> Wanted:
     job, environment = make_job(project, cell), locks[cell.image].find(cell.environment)
     labels = None
     if environment and not why:

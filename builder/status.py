@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
     from builder.registry.image import PublishedImage
 
-CellState = Literal["up to date", "missing", "stale", "wrong", "unlocked"]
+CellState = Literal["up to date", "missing", "stale", "wrong", "unlocked", "unknown"]
 TagState = Literal["orphaned", "alias", "immutable", "staged", "foreign"]
 
 _FACTS = ("image", "python", "cuda", "torch")
@@ -41,14 +41,14 @@ _ATTACHED = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\..*)?")
 class Wanted:
     """What a registry should have of a cell: `labels` are None where its lock will not do, and `why` says so.
 
-    `base` is what its base is now, None where a digest pins that, or nobody knows.
+    `base` is what its base is now, or why that cannot be told; None where a digest pins it, or nobody has asked.
     """
 
     cell: Cell
     repository: str
     labels: Mapping[str, str] | None
     why: str = ""
-    base: PublishedImage | None = None
+    base: PublishedImage | RegistryError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,11 @@ def _judge(wanted: Wanted, found: PublishedImage | RegistryError | None) -> tupl
     if found is None:
         return "missing", ()
     moved = tuple(dict.fromkeys((*_list_moved(wanted.labels, found.labels), *_list_base(wanted.base, found))))
-    return ("stale", moved) if moved else ("up to date", ())
+    if moved:
+        return "stale", moved
+    if isinstance(wanted.base, Exception):
+        return "unknown", (f"whether its base has moved cannot be told: {wanted.base.message}",)
+    return "up to date", ()
 
 
 def _list_wrong(cell: Cell, found: PublishedImage) -> Iterable[str]:
@@ -180,7 +184,7 @@ def _list_moved(labels: Mapping[str, str], found: Mapping[str, str]) -> Iterable
             yield _MOVED.get(key) or f"its label {key} is {found.get(key, 'missing')}, not {value}"
 
 
-def _list_base(base: PublishedImage | None, found: PublishedImage) -> Iterable[str]:
+def _list_base(base: PublishedImage | RegistryError | None, found: PublishedImage) -> Iterable[str]:
     """Yield that an image is not on top of its base: the layers of that come first in it, as they are unpacked."""
-    if base and found.diff_ids[: len(base.diff_ids)] != base.diff_ids:
+    if base and not isinstance(base, Exception) and found.diff_ids[: len(base.diff_ids)] != base.diff_ids:
         yield f"the base has moved; to build on it, pin it in images/bases.yaml by  digest: {base.digest}"

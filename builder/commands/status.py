@@ -10,15 +10,11 @@ import click
 
 from builder.commands.options import add_registry, open_registry, redacted, write_output
 from builder.commands.selection import choose_definitions
-from builder.errors import DriftError, RegistryError
+from builder.errors import DriftError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.definition import Definition
-    from builder.project import Project
-    from builder.registry.image import PublishedImage
-    from builder.sources import Sources
     from builder.status import Status
 
 
@@ -51,9 +47,11 @@ def status(
     """Compare a registry with the matrix and its locks, by the labels of its images; nothing is pulled.
 
     A cell's image is up to date, missing, stale (lock, checks or base have moved since), wrong (its labels are not
-    those of its tag) or unlocked (there is no lock to compare it with). A tag that no cell has is orphaned, an alias,
-    immutable, staged or foreign. Exit code 12 when anything is missing, stale, wrong, unlocked or orphaned.
+    those of its tag), unlocked (there is no lock to compare it with) or unknown (--bases could not ask about its
+    base). A tag that no cell has is orphaned, an alias, immutable, staged or foreign. Exit code 12 when anything is
+    missing, stale, wrong, unlocked, unknown or orphaned.
     """
+    from builder.bases import read_bases
     from builder.history import add_history
     from builder.reconcile import reconcile
     from builder.sources import find_sources
@@ -63,7 +61,8 @@ def status(
     project, chosen = choose_definitions(folder, images)
     settings = find_sources(sources)
     with redacted(settings), open_registry(place, settings, insecure=insecure) as (registry, path):
-        bases = _read_bases(project, chosen, settings, registry.host if insecure else "") if with_bases else {}
+        asked = [project.base(definition.name) for definition in chosen] if with_bases else []
+        bases = read_bases(asked, settings, insecure=[registry.host] if insecure else [])
         found = reconcile(project, chosen, registry, path, bases=bases)
         published = add_history(registry, found.published) if entries else ()
     click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else draw_status(found.status))
@@ -74,33 +73,6 @@ def status(
     _require_order(found.status)
 
 
-def _read_bases(
-    project: Project, chosen: Sequence[Definition], sources: Sources, plain: str
-) -> dict[str, PublishedImage]:
-    """Return what the bases without a digest are now, by key; say of each that cannot be asked about why.
-
-    The registry at the host `plain` is spoken to without TLS.
-    """
-    from builder.registry.image import read_image
-    from builder.registry.place import parse_ref
-
-    found = {}
-    for base in {it.key: it for it in (project.base(definition.name) for definition in chosen)}.values():
-        if base.digest:
-            continue
-        try:
-            ref = parse_ref(sources.base_ref(base.key) or base.ref)
-            with open_registry(ref.host, sources, insecure=ref.host == plain) as (registry, _):
-                image = read_image(registry, ref.repository, ref.target)
-            if image is None:
-                raise RegistryError(f"{ref} is not in the registry")
-            found[base.key] = image
-        except RegistryError as error:
-            reason = sources.redact(error.message)
-            click.echo(f"whether the base {base.key} has moved cannot be told: {reason}", err=True)
-    return found
-
-
 def _require_order(status: Status) -> None:
     """Raise DriftError unless everything is as it should be."""
     if not (faults := status.faults):
@@ -108,6 +80,7 @@ def _require_order(status: Status) -> None:
     hints = {
         "unlocked": "run `imgbuild lock`",
         "missing": f"publish with `imgbuild build --all --locked --push {status.registry}`",
+        "unknown": "let this machine reach and read where the bases come from, or leave --bases out",
         "orphaned": "remove orphaned tags in the registry when nobody uses them",
     }
     alike = {"stale": "missing", "wrong": "missing"}

@@ -121,14 +121,30 @@ def test_base_that_moved_and_that_nothing_pins_makes_images_stale_when_it_is_ask
     assert not [path for path in fake.paths if "/mirror/" in path], "nobody else is asked unless that is wanted"
 
 
-def test_base_that_cannot_be_asked_about_is_said_and_no_fault(
-    ask: Ask, workshop: Workshop, fake: FakeRegistry, mirrored: Path
+def test_image_on_a_base_that_cannot_be_asked_about_is_unknown(
+    ask: Ask, run: Run, workshop: Workshop, fake: FakeRegistry, mirrored: Path
 ) -> None:
     workshop.publish(fake)
     code, found, err = ask("--bases", "--sources", mirrored)
-    assert (code, set(states(found).values())) == (0, {"up to date"})
-    assert err.startswith("whether the base miniforge has moved cannot be told: ")
-    assert len(err.splitlines()) == 1
+    assert (code, set(states(found).values())) == (12, {"unknown"})
+    (reason,) = found["cells"][0]["reasons"]
+    assert reason.startswith("whether its base has moved cannot be told: ")
+    assert "4 unknown" in err
+    assert "--bases" in err
+    table = ("status", "--registry", f"{fake.address}/{PATH}", "--bases", "--sources", mirrored)
+    code, out, _ = run("--project", workshop.root, *table)
+    assert code == 12
+    assert reason in out.splitlines()[0]
+
+
+def test_what_is_known_of_an_image_comes_before_a_base_that_cannot_be_asked_about(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, mirrored: Path
+) -> None:
+    moved, forged, _, _ = workshop.cells
+    workshop.publish(fake, moved, **{"org.opencontainers.image.base.name": "older.example/base:1"})
+    workshop.publish(fake, forged, **{"dev.imgbuild.python": "3.12"})
+    _, found, _ = ask("--bases", "--sources", mirrored)
+    assert [it["state"] for it in found["cells"]] == ["stale", "wrong", "missing", "missing"]
 
 
 def test_cell_without_a_lock_is_unlocked_and_the_others_are_judged(
