@@ -8,6 +8,7 @@ from packaging.utils import canonicalize_name
 # recipe builds (github.com/conda-forge; py-opencv has the metadata of both since 2024), or as its bot has gathered it
 # (github.com/regro/cf-graph-countyfair, mappings/pypi); for the channel pytorch as github.com/prefix-dev/parselmouth
 # found it in the packages; for Anaconda's own as github.com/conda-incubator/conda-pypi compares channels.
+# {major} is the first number of the package's version: PyQt5 and PyQt6 are two on PyPI, and both pyqt to Anaconda.
 # A metapackage of the same version as its core (pyarrow, dask, matplotlib) needs no entry.
 _DIFFERENT = {
     "antlr-python-runtime": "antlr4-python3-runtime",
@@ -36,7 +37,7 @@ _DIFFERENT = {
     "py-xgboost": "xgboost",
     "pyarrow-core": "pyarrow",
     "pyglfw": "glfw",
-    "pyqt": "pyqt5",
+    "pyqt": "pyqt{major}",
     "pysoundfile": "soundfile",
     "pytables": "tables",
     "python": "",
@@ -89,9 +90,10 @@ _DIFFERENT = {
 }
 
 
-def name_distributions(conda_name: str) -> tuple[str, ...]:
-    """Return the normalized names of the distributions that a Python-dependent conda package provides.
+def name_distributions(conda_name: str, version: str) -> tuple[str, ...]:
+    """Return the normalized names of the distributions that a version of a Python-dependent conda package provides.
 
     It is a guess where the name is not known to be another: that the only distribution has the package's own name.
     """
-    return tuple(map(canonicalize_name, _DIFFERENT.get(conda_name, conda_name).split()))
+    names = _DIFFERENT.get(conda_name, conda_name).replace("{major}", version.partition(".")[0])
+    return tuple(map(canonicalize_name, names.split()))

@@ -156,7 +156,7 @@ def _list_purls(package: CondaPackage, record: rattler.RepoDataRecord) -> tuple[
     told = json.loads(record.to_json()).get("purls")
     if told is not None:
         return tuple(purl for purl in told if purl.startswith("pkg:pypi/"))
-    names = name_distributions(package.name) if package.needs_python else ()
+    names = name_distributions(package.name, package.version) if package.needs_python else ()
     return tuple(f"pkg:pypi/{name}" for name in names)
 
 
