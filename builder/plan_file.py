@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from builder.artifacts import Artifact, Kind, Need
 from builder.errors import LockError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder.plan import Plan
+    from builder.plan import Plan, PlannedCell
 
 VERSION = 1
 FILE_NAME = "imgbuild.plan"
@@ -37,25 +37,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "disk_bytes": plan.disk_bytes,
         "ratio": plan.ratio,
         "unknown_sizes": plan.unknown_sizes,
-        "cells": [
-            {
-                "id": cell.id,
-                "base": cell.content.base,
-                **dict(cell.content.axes),
-                "bytes": sum(layer.size for layer in cell.layers),
-                "layers": [
-                    {
-                        "id": layer.id,
-                        "title": titles[layer.id],
-                        "packages": len(layer.packages),
-                        "bytes": layer.size,
-                        "shared_by": plan.shared_by[layer.id],
-                    }
-                    for layer in cell.layers
-                ],
-            }
-            for cell in plan.cells
-        ],
+        "cells": [_describe_cell(cell, plan, titles) for cell in plan.cells],
         "layers": {layer.id: _describe_layer(layer) for layer in plan.layers},
     }
 
@@ -109,6 +91,34 @@ def _dump(plan: Plan) -> str:
     return json.dumps(describe_plan(plan), indent=1) + "\n"
 
 
+class _Cell(TypedDict):
+    """What a cell of a plan file has besides its axes, which stand between base and bytes."""
+
+    id: str
+    base: str
+    bytes: int
+    layers: list[dict[str, Any]]
+
+
+def _describe_cell(cell: PlannedCell, plan: Plan, titles: Mapping[str, str]) -> dict[str, Any]:
+    own = _Cell(
+        id=cell.id,
+        base=cell.content.base,
+        bytes=sum(layer.size for layer in cell.layers),
+        layers=[
+            {
+                "id": layer.id,
+                "title": titles[layer.id],
+                "packages": len(layer.packages),
+                "bytes": layer.size,
+                "shared_by": plan.shared_by[layer.id],
+            }
+            for layer in cell.layers
+        ],
+    )
+    return {"id": own["id"], "base": own["base"], **dict(cell.content.axes), **own}
+
+
 def _describe_layer(layer: Layer) -> dict[str, Any]:
     return {
         "base": layer.base,
@@ -130,12 +140,8 @@ _FIELDS = tuple(field.name for field in fields(Artifact) if field.init)
 def _parse_content(cell: Mapping[str, Any], chain: tuple[Layer, ...]) -> Content:
     """Return what a cell installs: of what layers replace, the last."""
     artifacts = {artifact.slot: artifact for layer in chain for artifact in layer.artifacts}
-    axes = tuple((name, str(value)) for name, value in cell.items() if name not in _CELL)
+    axes = tuple((name, str(value)) for name, value in cell.items() if name not in _Cell.__required_keys__)
     return Content(id=cell["id"], base=cell["base"], artifacts=frozenset(artifacts.values()), axes=axes)
-
-
-_CELL = ("id", "base", "bytes", "layers")
-"""What a cell of a plan file has besides its axes."""
 
 
 def _parse_layer(node: Mapping[str, Any]) -> Layer:

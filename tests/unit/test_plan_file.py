@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from builder.artifacts import list_artifacts
 from builder.errors import LockError
@@ -60,6 +61,23 @@ def test_any_plan_comes_back(tmp_path: Path, cells: list[Content]) -> None:
     plan = plan_cells(cells)
     write_plan(plan, tmp_path / "plan")
     assert read_plan(tmp_path / "plan") == plan.published
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(matrices(), st.lists(st.sampled_from(["image", "python", "cuda", "torch", "size"]), unique=True))
+def test_what_cells_install_comes_back_with_all_their_axes(
+    tmp_path: Path, cells: list[Content], axes: list[str]
+) -> None:
+    told = [replace(cell, axes=tuple((axis, f"{cell.id}'s {axis}") for axis in axes)) for cell in cells]
+    write_plan(plan_cells(told), tmp_path / "plan")
+    read = read_plan(tmp_path / "plan")
+    assert read is not None
+    assert read.contents == tuple(sorted(told, key=lambda it: it.id))
+
+
+def test_axes_stand_where_they_did_so_that_committed_plans_stay_as_they_are() -> None:
+    (cell, *_) = describe_plan(make_plan())["cells"]
+    assert list(cell) == ["id", "base", "image", "python", "bytes", "layers"]
 
 
 def test_no_file_is_no_plan(tmp_path: Path) -> None:
