@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import NoReturn
 
 ATTRIBUTE = "security.capability"
 
@@ -23,12 +24,17 @@ def take_capabilities(folder: str) -> list[str]:
 
 
 def list_files(folder: str) -> Iterator[str]:
-    """Yield the regular files below a folder, without what is mounted there."""
+    """Yield the regular files below a folder, without what is mounted there; raise OSError where that is not known."""
     device = os.lstat(folder).st_dev
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if os.lstat(os.path.join(root, name)).st_dev == device]
         paths = (os.path.join(root, name) for name in names)
         yield from (path for path in paths if stat.S_ISREG(os.lstat(path).st_mode))
+
+
+def refuse(error: OSError) -> NoReturn:
+    """Raise what `os.walk` was told of a folder, which it would skip otherwise."""
+    raise error
 
 
 def take_from_file(path: str) -> bool:

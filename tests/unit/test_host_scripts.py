@@ -149,6 +149,22 @@ def test_capabilities_that_cannot_be_read_fail_the_step(tmp_path: Path, monkeypa
         capabilities.take_capabilities(str(tmp_path))
 
 
+def test_folder_that_cannot_be_listed_fails_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    real = os.scandir
+
+    def scan(path: str) -> object:
+        if path == str(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", scan)
+    monkeypatch.setattr(sys, "argv", ["/host/capabilities.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"{closed}: its capabilities cannot be taken away: Permission denied"):
+        capabilities.main()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give capabilities")
 def test_capabilities_of_real_files_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "ping"
