@@ -154,10 +154,7 @@ class Engine:
             return dict(self._api.inspect_image(image_id)["Config"].get("Labels") or {})
 
     def measure(self, image_id: str) -> int:
-        """Return how many bytes the files in all layers of an image have, its base's among them, as its store counts.
-
-        The containerd store counts whole blocks, the graphdriver store bytes.
-        """
+        """Return how many bytes the files in all layers of an image have, its base's too, as its store counts."""
         with self._streams.call():
             return sum(step["Size"] for step in self._api.history(image_id))
 
