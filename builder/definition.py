@@ -30,7 +30,6 @@ __all__ = [
     "find_definitions",
     "load_bases",
     "load_definition",
-    "load_definitions",
 ]
 
 FILE_NAME = "image.yaml"
@@ -87,11 +86,6 @@ def load_definition(path: Path) -> Definition:
     Raises DefinitionError.
     """
     return _resolve(_read_draft(path), ())
-
-
-def load_definitions(images_dir: Path) -> tuple[Definition, ...]:
-    """Return the definition of every `images_dir`/<name>/image.yaml, sorted by name. Raises DefinitionError."""
-    return tuple(load_definition(path) for path in find_definitions(images_dir))
 
 
 def find_definitions(images_dir: Path) -> tuple[Path, ...]:

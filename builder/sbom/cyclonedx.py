@@ -100,5 +100,5 @@ def _make_image(bom_ref: str, ref: str, purl: str) -> Node:
 def _make_link(files: FileList) -> ExternalReference:
     from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, XsUri
 
-    digest = HashType(alg=HashAlgorithm.SHA_256, content=files.digest.removeprefix("sha256:"))
+    digest = HashType(alg=HashAlgorithm.SHA_256, content=files.sha256)
     return ExternalReference(type=ExternalReferenceType.BOM, url=XsUri(files.link), hashes=[digest])

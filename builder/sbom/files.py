@@ -45,9 +45,9 @@ class FileList:
         return f"urn:cdx:{self.name}/1"
 
     @property
-    def digest(self) -> str:
-        """The digest of the document: `sha256:…`."""
-        return f"sha256:{hashlib.sha256(self.data).hexdigest()}"
+    def sha256(self) -> str:
+        """The SHA-256 of the document, in hexadecimal digits."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 def list_files(environment: Environment, layers: Iterable[Layer], inventory: Inventory) -> tuple[FileList, ...]:

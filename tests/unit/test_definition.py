@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from builder.compat import ALL_SOURCES, Source
-from builder.definition import find_base, load_bases, load_definition, load_definitions
+from builder.definition import find_base, find_definitions, load_bases, load_definition
 from builder.errors import DefinitionError, ImgbuildError
 
 IMAGES = Path(__file__).parents[2] / "images"
@@ -260,12 +260,12 @@ def test_any_value_of_any_key_is_taken_or_refused_with_its_line(key: str, axis: 
 
 def test_no_definition_at_all_says_where_one_belongs(tmp_path: Path) -> None:
     with pytest.raises(ImgbuildError, match="no image definition"):
-        load_definitions(tmp_path)
+        find_definitions(tmp_path)
 
 
 def test_shipped_definitions_stand_on_shipped_bases() -> None:
     bases = load_bases(IMAGES / "bases.yaml")
-    definitions = load_definitions(IMAGES)
+    definitions = [load_definition(path) for path in find_definitions(IMAGES)]
     assert [definition.name for definition in definitions] == ["base", "jupyter", "jupyter-ssh", "pytorch", "train"]
     assert set(bases) == {"miniconda", "miniforge", "micromamba", "kit"}
     for definition in definitions:
@@ -278,8 +278,8 @@ def test_shipped_definitions_stand_on_shipped_bases() -> None:
 
 def test_shipped_definitions_are_read_without_what_takes_long_to_import() -> None:
     code = (
-        "import pathlib, sys; from builder.definition import load_definitions;"
-        "load_definitions(pathlib.Path(sys.argv[1]));"
+        "import pathlib, sys; from builder.project import load_project;"
+        "assert load_project(pathlib.Path(sys.argv[1]).parent).definitions;"
         "print(*sorted({'difflib', 'email', 'importlib.metadata', 'packaging.requirements'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, IMAGES], capture_output=True, text=True, check=True)

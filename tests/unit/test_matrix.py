@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from builder.definition import Definition, TorchRequest, load_definitions
+from builder.definition import Definition, TorchRequest
 from builder.errors import CellError
 from builder.matrix import expand_cells, matrix_as_json, parse_cuda, parse_python, select_cells
+from builder.project import load_project
 
-IMAGES = Path(__file__).parents[2] / "images"
+PROJECT = Path(__file__).parents[2]
 CPU = None
 
 
 @pytest.fixture
 def shipped() -> tuple[Definition, ...]:
     """The first two images of the family: one without torch, one with."""
-    return tuple(it for it in load_definitions(IMAGES) if it.name in {"base", "pytorch"})
+    return tuple(it for it in load_project(PROJECT).definitions if it.name in {"base", "pytorch"})
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_the_main_command_selects_one_cell(shipped: tuple[Definition, ...]) -> N
 
 
 def test_the_main_command_selects_one_cell_of_each_image_of_the_family() -> None:
-    cells = select_cells(load_definitions(IMAGES), cuda="11.8", python="3.10")
+    cells = select_cells(load_project(PROJECT).definitions, cuda="11.8", python="3.10")
     assert [cell.image for cell in cells] == ["jupyter", "jupyter-ssh", "pytorch", "train"]
     assert {cell.tag for cell in cells} == {"2.7.1-cu118-py310"}
 
