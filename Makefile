@@ -3,6 +3,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CONDA_SOURCES ?=
 CUDA ?=
 FACTOR ?= 20
 PY ?= 3.11
@@ -17,7 +18,7 @@ demo: $(VENV)/.installed ## The main job for real: engine, base, channel, lock, 
 	@$(BIN)/python -m tests.kit demo --python "$(PY)" $(if $(CUDA),--cuda "$(CUDA)")
 
 benchmark: $(VENV)/.installed ## A 12-cell matrix with docker, bake and imgbuild, after make demo. FACTOR=20 divides sizes
-	@$(BIN)/python benchmarks/matrix.py --factor "$(FACTOR)"
+	@$(BIN)/python benchmarks/matrix.py --factor "$(FACTOR)" $(if $(CONDA_SOURCES),--conda "$(CONDA_SOURCES)")
 
 test: $(VENV)/.installed-dev ## All tests: unit tests, then those on a real engine where one can be had
 	@$(BIN)/python -m tests.kit up --python 3.11 --python 3.13 || echo "no kit: the engine tests will be skipped" >&2

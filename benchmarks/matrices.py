@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from benchmarks.replica_project import write_replica_locks, write_replica_project
@@ -13,6 +14,7 @@ from tests.kit.errors import KitError
 from tests.kit.project import CHANNEL, write_sources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from benchmarks.replica import Replica
@@ -30,6 +32,12 @@ class ReplicaMatrix:
     server: str
     title: str
     phases: tuple[str, ...] = (COLD, AGAIN, PIP, CONDA)
+
+    def choose(self, names: Sequence[str]) -> ReplicaMatrix:
+        """Return the matrix with the named cells alone, like py39-cu121. Raises KitError on other names."""
+        known = {name_cell(cell.python, cell.cuda): cell for cell in self.replica.cells}
+        require_known(names, known)
+        return replace(self, replica=replace(self.replica, cells=tuple(known[name] for name in names)))
 
     def write(self, root: Path, phase: str) -> Project:
         """Return the project in a folder, its lock as it is in the phase."""
@@ -51,6 +59,15 @@ class TorchMatrix:
     cudas: tuple[str, ...] = ("12.6", "12.8")
     title: str = "PyPI's torch for CUDA 12.6 and 12.8"
     phases: tuple[str, ...] = (COLD, AGAIN, PIP)
+
+    def choose(self, names: Sequence[str]) -> TorchMatrix:
+        """Return the matrix with the named cells alone. Raises KitError on others, and where they are no matrix."""
+        known = {name_cell(python, cuda): (python, cuda) for python, cuda in product(self.pythons, self.cudas)}
+        require_known(names, known)
+        pythons, cudas = (tuple(dict.fromkeys(known[name][axis] for name in names)) for axis in (0, 1))
+        if len(pythons) * len(cudas) != len(set(names)):
+            raise KitError(f"{', '.join(names)} are not every Python with every CUDA")
+        return replace(self, pythons=pythons, cudas=cudas)
 
     def write(self, root: Path, phase: str) -> Project:
         """Return the project in a folder, its lock solved by `imgbuild lock`. Raises KitError when it fails."""
@@ -80,3 +97,14 @@ torch-source: [pypi]
 conda: [numpy, pyyaml]
 pip: [tqdm=={tqdm}]
 """
+
+
+def name_cell(python: str, cuda: str) -> str:
+    """Return the name of a cell in a matrix: py39-cu121."""
+    return f"py{python}-cu{cuda}".replace(".", "")
+
+
+def require_known(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise KitError unless all names are known."""
+    if unknown := sorted(set(names) - set(known)):
+        raise KitError(f"no such cell: {', '.join(unknown)}; there are {', '.join(known)}")

@@ -22,17 +22,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.install_time import InstallTime
 from benchmarks.matrices import TORCH_PYTHONS, ReplicaMatrix, TorchMatrix
 from benchmarks.measure import Matrix, Row, check_disk, measure_way, write_targets
-from benchmarks.replica import Replica, make_replica, serve_folder
+from benchmarks.real_conda import prepare_conda
+from benchmarks.replica import make_replica, serve_folder
 from benchmarks.report import draw_picture, draw_table
 from benchmarks.result import Result, describe_input, make_result, write_result
 from benchmarks.ways import WAYS, say
 from builder.errors import ImgbuildError
 from tests.kit.__main__ import bring_up
+from tests.kit.base import import_base
 from tests.kit.server import ensure_server
 from tests.kit.workspace import find_kit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from tests.kit.engine import Engine
 
 FACTOR = 20
 
@@ -42,17 +46,24 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--factor", type=_count, help=f"sizes are divided by it; default: {FACTOR}")
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS), help="default: all")
-    parser.add_argument("--cells", help="only these, like py39-cu121,py311-cu121; default: all 12")
-    parser.add_argument("--long", action="store_true", help="the real torch from PyPI instead: needs 120 GB of disk")
+    parser.add_argument("--cells", type=_names, help="only these, like py39-cu121,py311-cu121; default: all")
+    parser.add_argument(
+        "--long", action="store_true", help="the real torch from PyPI instead; all 4 cells: 120 GB of disk"
+    )
+    parser.add_argument(
+        "--conda", type=Path, help="a checkout of conda's sources, for the usual ways; default: the kit's"
+    )
     parser.add_argument("--phases", type=_count, help="only the first N phases")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="default: benchmark.json")
     parser.add_argument("--svg", type=Path, help="where a picture of the figures goes")
     arguments = parser.parse_args(words)
-    if arguments.long and (arguments.cells or arguments.factor):
-        parser.error("--long has packages and cells of its own, so it does not go with --cells and --factor")
+    if arguments.long and arguments.factor:
+        parser.error("--long has packages as they are, so it does not go with --factor")
     for path in filter(None, (arguments.json, arguments.svg)):
         if not path.parent.is_dir():
             parser.error(f"{path}: there is no folder {path.parent}")
+    if arguments.conda and not (arguments.conda / "pyproject.toml").is_file():
+        parser.error(f"{arguments.conda} is no checkout of conda's sources")
     arguments.factor = arguments.factor or FACTOR
     return arguments
 
@@ -63,29 +74,37 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.split(",")))
+
+
 @contextmanager
 def open_matrix(arguments: argparse.Namespace, kit: Path) -> Iterator[ReplicaMatrix | TorchMatrix]:
     """Give the matrix that is asked for, while what it installs is served."""
     if arguments.long:
         bring_up(kit, TORCH_PYTHONS)
-        yield TorchMatrix(server=ensure_server(kit))
+        torch = TorchMatrix(server=ensure_server(kit))
+        yield torch.choose(arguments.cells) if arguments.cells else torch
         return
-    replica = choose_cells(make_replica(kit, arguments.factor), arguments.cells)
+    replica = make_replica(kit, arguments.factor)
     with serve_folder(replica.folder) as server:
-        yield ReplicaMatrix(replica=replica, server=server, title=f"a real lock, sizes / {arguments.factor}")
+        matrix = ReplicaMatrix(replica=replica, server=server, title=f"a real lock, sizes / {arguments.factor}")
+        yield matrix.choose(arguments.cells) if arguments.cells else matrix
 
 
-def choose_cells(replica: Replica, names: str | None) -> Replica:
-    """Return the replica with the named cells alone."""
-    if names is None:
-        return replica
-    known = {f"py{cell.python}-cu{cell.cuda}".replace(".", ""): cell for cell in replica.cells}
-    if unknown := set(names.split(",")) - set(known):
-        raise SystemExit(f"no such cell: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    return replace(replica, cells=tuple(known[name] for name in names.split(",")))
+@contextmanager
+def open_base(checkout: Path | None) -> Iterator[Callable[[Engine, Path], None]]:
+    """Give what brings the base into an engine, while what it is made of is there."""
+    if checkout is None:
+        yield import_base
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield prepare_conda(checkout, Path(folder))
 
 
-def measure_ways(matrix: Matrix, ways: Iterable[str], kit: Path) -> Iterator[Result]:
+def measure_ways(
+    matrix: Matrix, ways: Iterable[str], kit: Path, fill: Callable[[Engine, Path], None]
+) -> Iterator[Result]:
     """Yield the result after each way, so that a failure of one does not lose the others."""
     with tempfile.TemporaryDirectory() as folder:
         targets = write_targets(matrix.write(Path(folder), matrix.phases[0]), Path(folder) / "contexts")
@@ -94,7 +113,7 @@ def measure_ways(matrix: Matrix, ways: Iterable[str], kit: Path) -> Iterator[Res
     rows: list[Row] = []
     installs: list[InstallTime] = []
     for way in ways:
-        for figure in measure_way(way, matrix, kit=kit, home=kit / "benchmark" / way):
+        for figure in measure_way(way, matrix, kit=kit, home=kit / "benchmark" / way, fill=fill):
             installs.append(figure) if isinstance(figure, InstallTime) else rows.append(figure)
         yield make_result(described, rows, installs)
 
@@ -105,9 +124,9 @@ def main() -> int:
     kit = find_kit()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # engines and registries end as well
     try:
-        with open_matrix(arguments, kit) as matrix:
+        with open_matrix(arguments, kit) as matrix, open_base(arguments.conda) as fill:
             chosen = replace(matrix, phases=matrix.phases[: arguments.phases])
-            for result in measure_ways(chosen, arguments.ways, kit):
+            for result in measure_ways(chosen, arguments.ways, kit, fill):
                 write_result(result, arguments.json)
     except ImgbuildError as error:
         print(f"[benchmark] {error}", file=sys.stderr)

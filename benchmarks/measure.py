@@ -19,11 +19,12 @@ from builder.sources import find_sources
 from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from benchmarks.result import Input
     from builder.project import Project
+    from tests.kit.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +57,17 @@ class Matrix(Protocol):
         """Return the project in a folder, with definitions, sources and the lock of the phase."""
 
 
-def measure_way(way: str, matrix: Matrix, *, kit: Path, home: Path) -> Iterator[Row | InstallTime]:
+def measure_way(
+    way: str, matrix: Matrix, *, kit: Path, home: Path, fill: Callable[[Engine, Path], None]
+) -> Iterator[Row | InstallTime]:
     """Yield a row for each phase, and at the end how long the largest cell takes to install.
 
-    The engine and the registry are new, and empty but for the base image.
+    The engine and the registry are new, and empty but for the base image, which `fill` gives to the engine.
     """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     project = home / "project"
-    with run_engine(home / "engine", kit) as engine, run_registry(home / "registry") as registry:
+    with run_engine(home / "engine", kit, fill=fill) as engine, run_registry(home / "registry") as registry:
         for phase in matrix.phases:
             targets = write_targets(matrix.write(project, phase), home / "contexts")
             scene = Scene(project=project, targets=targets, engine=engine.url, registry=registry.address, home=home)

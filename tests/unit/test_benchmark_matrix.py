@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import pytest
 
+from benchmarks.matrices import TorchMatrix
 from benchmarks.matrix import FACTOR, parse_arguments
+from benchmarks.real_conda import list_needed
+from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +23,8 @@ if TYPE_CHECKING:
         (["--factor", "0"], "0 is no whole number from 1 on"),
         (["--factor", "-3"], "-3 is no whole number"),
         (["--factor", "2.5"], "2.5 is no whole number"),
-        (["--long", "--cells", "py39-cu121"], "--long has packages and cells of its own"),
-        (["--long", "--factor", "20"], "--long has packages and cells of its own"),
+        (["--long", "--factor", "20"], "--long has packages as they are"),
+        (["--conda", "absent"], "absent is no checkout of conda's sources"),
         (["--ways", "podman"], "invalid choice: 'podman'"),
         (["--json", "absent/figures.json"], "there is no folder absent"),
         (["--svg", "absent/figures.svg"], "there is no folder absent"),
@@ -37,3 +41,30 @@ def test_what_makes_sense_is_taken(tmp_path: Path) -> None:
     asked = parse_arguments(["--phases", "2", "--factor", "100", "--json", str(tmp_path / "x.json")])
     assert (asked.phases, asked.factor) == (2, 100)
     assert parse_arguments([]).factor == parse_arguments(["--long"]).factor == FACTOR
+
+
+def test_cells_of_the_torch_matrix_are_chosen_by_name() -> None:
+    matrix = TorchMatrix(server="http://example.org")
+    chosen = matrix.choose(("py313-cu126", "py311-cu126"))
+    assert (set(chosen.pythons), chosen.cudas) == ({"3.11", "3.13"}, ("12.6",))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("py311-cu118",), "no such cell: py311-cu118; there are py311-cu126, py311-cu128, py313-cu126, py313-cu128"),
+        (("py311-cu126", "py313-cu128"), "py311-cu126, py313-cu128 are not every Python with every CUDA"),
+    ],
+)
+def test_cells_that_are_no_matrix_are_refused(names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(KitError, match=said):
+        TorchMatrix(server="http://example.org").choose(names)
+
+
+def test_conda_gets_what_it_imports_on_the_bases_python(tmp_path: Path) -> None:
+    wheel = tmp_path / "conda-26.7-py3-none-any.whl"
+    required = ["boltons>=23", "menuinst>=2", "pycosat", 'tomli; python_version < "3.11"', 'x; extra == "test"']
+    lines = ["Name: conda", "Version: 26.7", *(f"Requires-Dist: {text}" for text in required)]
+    with ZipFile(wheel, "w") as archive:
+        archive.writestr("conda-26.7.dist-info/METADATA", "\n".join([*lines, ""]))
+    assert list(list_needed(wheel)) == ["boltons>=23"]
