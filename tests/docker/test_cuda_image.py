@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 TORCH, CUDA = "2.7.1", "12.6"  # its wheel on PyPI is built for that CUDA
 SITE = "/opt/env/lib/python3.11/site-packages"
+FORGET = f"rm {SITE}/torch/__pycache__/version.*.pyc"  # nothing compares it with its source
 PIP = "PIP_CONSTRAINT= /opt/env/bin/python -m pip install --quiet --no-cache-dir --no-deps --force-reinstall"
 
 
@@ -47,10 +50,15 @@ def find_ref(lab: Lab) -> str:
 
 
 def find_failures(lab: Lab, step: str, tmp_path: Path) -> dict[str, str]:
-    """Return what the failed checks say of the clean image with one more step, by the names of the checks."""
-    (tmp_path / "Dockerfile").write_text(f"FROM {lab.name}:clean\nUSER 0\nRUN {step}\nUSER 1000:1000\n")
-    lab.client.images.build(path=str(tmp_path), tag=find_ref(lab), network_mode="host")
+    """Return what the failed checks say of the clean image with one more step, by the names of the checks.
+
+    The step finds the files of a folder in /given.
+    """
+    lines = [f"FROM {lab.name}:clean", "USER 0", "COPY . /given/", f"RUN {step} && rm -r /given", "USER 1000:1000", ""]
+    (tmp_path / "Dockerfile").write_text("\n".join(lines))
+    image, _ = lab.client.images.build(path=str(tmp_path), tag=find_ref(lab), network_mode="host", forcerm=True)
     done = lab.run("test", "--all", "--json")
+    lab.client.images.remove(image.id, force=True)
     assert done.returncode == 9, done.stderr
     (proof,) = json.loads(done.stdout)
     return {found["check"]: found["detail"] for found in proof["checks"] if found["verdict"] == "fail"}
@@ -77,13 +85,15 @@ def test_cpu_torch_in_a_cuda_cell(clean: Lab, kit: Path, tmp_path: Path) -> None
 
 
 def test_torch_of_another_cuda(clean: Lab, tmp_path: Path) -> None:
-    failures = find_failures(clean, f"""sed -i "s/'{CUDA}'/'12.8'/" {SITE}/torch/version.py""", tmp_path)
+    failures = find_failures(clean, f"""sed -i "s/'{CUDA}'/'12.8'/" {SITE}/torch/version.py && {FORGET}""", tmp_path)
     assert failures["torch"] == f"torch was built for CUDA 12.8, the cell is for CUDA {CUDA}"
     assert "torch/version.py has changed (torch" in failures["files"]
 
 
 def test_numpy_overwritten_by_pip(clean: Lab, tmp_path: Path) -> None:
-    failures = find_failures(clean, f"{PIP} --only-binary=:all: numpy==2.2.5", tmp_path)
+    argv = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "numpy==2.2.5")
+    subprocess.run([*argv, "--python-version=3.11", f"--dest={tmp_path}"], check=True)
+    failures = find_failures(clean, f"{PIP} /given/*.whl", tmp_path)
     assert "conda and pip both own" in failures["owners"]
     assert "numpy 2.2.5" in failures["pip-packages"]
 
@@ -96,5 +106,5 @@ def test_cudnn_removed(clean: Lab, tmp_path: Path) -> None:
 
 def test_kernels_missing(clean: Lab, tmp_path: Path) -> None:
     less = "import torch._C as c; c._cuda_getArchFlags = lambda: 'sm_50 sm_60 sm_70'"
-    failures = find_failures(clean, f'echo "{less}" >> {SITE}/torch/version.py', tmp_path)
+    failures = find_failures(clean, f'echo "{less}" >> {SITE}/torch/version.py && {FORGET}', tmp_path)
     assert failures["arches"] == "no kernels for sm_80, sm_90: torch is compiled for sm_50 sm_60 sm_70"
