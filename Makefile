@@ -17,7 +17,7 @@ help: ## List the targets
 demo: $(VENV)/.installed ## The main job for real: engine, base, channel, lock, build, check. CUDA=12.6 for the GPU image
 	@$(BIN)/python -m tests.kit demo --python "$(PY)" $(if $(CUDA),--cuda "$(CUDA)")
 
-benchmark: $(VENV)/.installed ## A 12-cell matrix with docker, bake and imgbuild, after make demo. FACTOR=20 divides sizes
+benchmark: $(VENV)/.installed ## A 12-cell matrix with docker, bake and imgbuild, after make demo. FACTOR=20 divides sizes; CONDA_SOURCES=DIR
 	@$(BIN)/python benchmarks/matrix.py --factor "$(FACTOR)" $(if $(CONDA_SOURCES),--conda "$(CONDA_SOURCES)")
 
 test: $(VENV)/.installed-dev ## All tests: unit tests, then those on a real engine where one can be had

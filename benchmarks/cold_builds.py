@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import docker
 
 from benchmarks.matrices import COLD, CONDA, PIP, ReplicaMatrix
-from benchmarks.matrix import FACTOR, choose_cells
+from benchmarks.matrix import FACTOR
 from benchmarks.registry import run_registry
 from benchmarks.replica import make_replica, serve_folder
 from benchmarks.throwaway import run_engine
@@ -134,10 +134,10 @@ def main() -> None:
     arguments = parser.parse_args()
     kit = find_kit()
     began = datetime.now(UTC)
-    replica = choose_cells(make_replica(kit, FACTOR), arguments.cells)
+    replica = make_replica(kit, FACTOR)
     images: list[BuiltImage] = []
     with serve_folder(replica.folder) as server:
-        matrix = ReplicaMatrix(replica=replica, server=server, title="")
+        matrix = ReplicaMatrix(replica=replica, server=server, title="").choose(arguments.cells.split(","))
         for store in arguments.stores:
             home = arguments.home / store
             home.mkdir(parents=True)

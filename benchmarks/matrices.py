@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.replica_project import write_replica_locks, write_replica_project
 from benchmarks.ways import IMGBUILD
+from builder.errors import CellError
 from builder.project import load_project
 from tests.kit.errors import KitError
 from tests.kit.project import CHANNEL, write_sources
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from benchmarks.replica import Replica
     from builder.project import Project
 
-TORCH_PYTHONS = ("3.11", "3.13")
 COLD, AGAIN, PIP, CONDA = "cold", "nothing changed", "one pip package newer", "one conda package newer"
 
 
@@ -34,10 +34,10 @@ class ReplicaMatrix:
     phases: tuple[str, ...] = (COLD, AGAIN, PIP, CONDA)
 
     def choose(self, names: Sequence[str]) -> ReplicaMatrix:
-        """Return the matrix with the named cells alone, like py39-cu121. Raises KitError on other names."""
+        """Return the matrix with the named cells alone, like py39-cu121. Raises CellError on other names."""
         known = {name_cell(cell.python, cell.cuda): cell for cell in self.replica.cells}
         require_known(names, known)
-        return replace(self, replica=replace(self.replica, cells=tuple(known[name] for name in names)))
+        return replace(self, replica=replace(self.replica, cells=tuple(known[name] for name in dict.fromkeys(names))))
 
     def write(self, root: Path, phase: str) -> Project:
         """Return the project in a folder, its lock as it is in the phase."""
@@ -55,18 +55,22 @@ class TorchMatrix:
     """
 
     server: str
-    pythons: tuple[str, ...] = TORCH_PYTHONS
+    pythons: tuple[str, ...] = ("3.11", "3.13")
     cudas: tuple[str, ...] = ("12.6", "12.8")
-    title: str = "PyPI's torch for CUDA 12.6 and 12.8"
     phases: tuple[str, ...] = (COLD, AGAIN, PIP)
 
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return f"PyPI's torch for CUDA {' and '.join(self.cudas)}"
+
     def choose(self, names: Sequence[str]) -> TorchMatrix:
-        """Return the matrix with the named cells alone. Raises KitError on others, and where they are no matrix."""
+        """Return the matrix with the named cells alone. Raises CellError on others, and where they are no matrix."""
         known = {name_cell(python, cuda): (python, cuda) for python, cuda in product(self.pythons, self.cudas)}
         require_known(names, known)
         pythons, cudas = (tuple(dict.fromkeys(known[name][axis] for name in names)) for axis in (0, 1))
         if len(pythons) * len(cudas) != len(set(names)):
-            raise KitError(f"{', '.join(names)} are not every Python with every CUDA")
+            raise CellError(f"{', '.join(names)} are not every Python with every CUDA")
         return replace(self, pythons=pythons, cudas=cudas)
 
     def write(self, root: Path, phase: str) -> Project:
@@ -105,6 +109,6 @@ def name_cell(python: str, cuda: str) -> str:
 
 
 def require_known(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise KitError unless all names are known."""
+    """Raise CellError unless all names are known."""
     if unknown := sorted(set(names) - set(known)):
-        raise KitError(f"no such cell: {', '.join(unknown)}; there are {', '.join(known)}")
+        raise CellError(f"no such cell: {', '.join(unknown)}; there are {', '.join(known)}")

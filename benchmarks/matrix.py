@@ -1,8 +1,10 @@
 """A matrix of images, built and pushed in the usual ways and with imgbuild: one run, the same inputs, side by side.
 
-    .venv/bin/python benchmarks/matrix.py [--factor N] [--ways docker bake imgbuild] [--cells py39-cu121,…]
+    .venv/bin/python benchmarks/matrix.py [--factor N | --long] [--ways docker bake imgbuild]
+        [--cells py39-cu121,…] [--conda CHECKOUT]
 
-The input is a replica of a real 12-cell lock: every package by name, version and dependencies, scaled down in size.
+The input is a replica of a real 12-cell lock: every package by name, version and dependencies, scaled down in size;
+or, long, the real torch on two Pythons for two CUDAs.
 Each way gets an engine and a registry of its own that are empty at first. Needs root on Debian, and `make demo` once.
 """
 
@@ -20,9 +22,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.install_time import InstallTime
-from benchmarks.matrices import TORCH_PYTHONS, ReplicaMatrix, TorchMatrix
+from benchmarks.matrices import ReplicaMatrix, TorchMatrix
 from benchmarks.measure import Matrix, Row, check_disk, measure_way, write_targets
-from benchmarks.real_conda import prepare_conda
+from benchmarks.real_conda import RealConda, prepare_conda
 from benchmarks.replica import make_replica, serve_folder
 from benchmarks.report import draw_picture, draw_table
 from benchmarks.result import Result, describe_input, make_result, write_result
@@ -34,9 +36,7 @@ from tests.kit.server import ensure_server
 from tests.kit.workspace import find_kit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from tests.kit.engine import Engine
+    from collections.abc import Iterable, Iterator, Sequence
 
 FACTOR = 20
 
@@ -51,7 +51,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--long", action="store_true", help="the real torch from PyPI instead; all 4 cells: 120 GB of disk"
     )
     parser.add_argument(
-        "--conda", type=Path, help="a checkout of conda's sources, for the usual ways; default: the kit's"
+        "--conda", type=_checkout, help="a clone of conda, for the base; default: the kit's own command"
     )
     parser.add_argument("--phases", type=_count, help="only the first N phases")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="default: benchmark.json")
@@ -62,8 +62,6 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     for path in filter(None, (arguments.json, arguments.svg)):
         if not path.parent.is_dir():
             parser.error(f"{path}: there is no folder {path.parent}")
-    if arguments.conda and not (arguments.conda / "pyproject.toml").is_file():
-        parser.error(f"{arguments.conda} is no checkout of conda's sources")
     arguments.factor = arguments.factor or FACTOR
     return arguments
 
@@ -74,6 +72,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _checkout(text: str) -> Path:
+    path = Path(text).resolve()
+    if not (path / ".git").exists() or not (path / "pyproject.toml").is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no clone of conda's repository, whose tags say its version")
+    return path
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.split(",")))
 
@@ -82,9 +87,9 @@ def _names(text: str) -> tuple[str, ...]:
 def open_matrix(arguments: argparse.Namespace, kit: Path) -> Iterator[ReplicaMatrix | TorchMatrix]:
     """Give the matrix that is asked for, while what it installs is served."""
     if arguments.long:
-        bring_up(kit, TORCH_PYTHONS)
-        torch = TorchMatrix(server=ensure_server(kit))
-        yield torch.choose(arguments.cells) if arguments.cells else torch
+        torch = TorchMatrix(server="").choose(arguments.cells) if arguments.cells else TorchMatrix(server="")
+        bring_up(kit, torch.pythons)
+        yield replace(torch, server=ensure_server(kit))
         return
     replica = make_replica(kit, arguments.factor)
     with serve_folder(replica.folder) as server:
@@ -92,28 +97,17 @@ def open_matrix(arguments: argparse.Namespace, kit: Path) -> Iterator[ReplicaMat
         yield matrix.choose(arguments.cells) if arguments.cells else matrix
 
 
-@contextmanager
-def open_base(checkout: Path | None) -> Iterator[Callable[[Engine, Path], None]]:
-    """Give what brings the base into an engine, while what it is made of is there."""
-    if checkout is None:
-        yield import_base
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield prepare_conda(checkout, Path(folder))
-
-
-def measure_ways(
-    matrix: Matrix, ways: Iterable[str], kit: Path, fill: Callable[[Engine, Path], None]
-) -> Iterator[Result]:
+def measure_ways(matrix: Matrix, ways: Iterable[str], kit: Path, conda: RealConda | None) -> Iterator[Result]:
     """Yield the result after each way, so that a failure of one does not lose the others."""
     with tempfile.TemporaryDirectory() as folder:
         targets = write_targets(matrix.write(Path(folder), matrix.phases[0]), Path(folder) / "contexts")
-        described = describe_input(matrix.title, targets)
+        version = f"conda {conda.version}" if conda else "the kit's conda"
+        described = describe_input(f"{matrix.title}, {version}", targets)
     check_disk(kit / "benchmark", described, len(matrix.phases))
     rows: list[Row] = []
     installs: list[InstallTime] = []
     for way in ways:
-        for figure in measure_way(way, matrix, kit=kit, home=kit / "benchmark" / way, fill=fill):
+        for figure in measure_way(way, matrix, kit=kit, home=kit / "benchmark" / way, fill=conda or import_base):
             installs.append(figure) if isinstance(figure, InstallTime) else rows.append(figure)
         yield make_result(described, rows, installs)
 
@@ -124,9 +118,10 @@ def main() -> int:
     kit = find_kit()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # engines and registries end as well
     try:
-        with open_matrix(arguments, kit) as matrix, open_base(arguments.conda) as fill:
+        conda = prepare_conda(arguments.conda, kit / "benchmark" / "conda") if arguments.conda else None
+        with open_matrix(arguments, kit) as matrix:
             chosen = replace(matrix, phases=matrix.phases[: arguments.phases])
-            for result in measure_ways(chosen, arguments.ways, kit, fill):
+            for result in measure_ways(chosen, arguments.ways, kit, conda):
                 write_result(result, arguments.json)
     except ImgbuildError as error:
         print(f"[benchmark] {error}", file=sys.stderr)

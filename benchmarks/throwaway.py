@@ -51,7 +51,7 @@ class ThrowawayEngine:
 def run_engine(
     home: Path, kit: Path, *, store: Store = "containerd", fill: Callable[[Engine, Path], None] = import_base
 ) -> Iterator[ThrowawayEngine]:
-    """Run dockerd with nothing but the kit's base in it, which `fill` puts there.
+    """Run dockerd with nothing in it but the base image, the kit's or another, which `fill` puts there.
 
     Fresh installs have the containerd image store. Raises KitError when it does not start.
     """

@@ -1,4 +1,4 @@
-"""An image with a real CUDA build of torch, and what spoils it: each is found by the check that is there for it.
+"""An image with a real CUDA build of torch, and what spoils it: each is found by the checks that are there for it.
 
 No GPU is needed. It downloads 3 GB and takes 25 GB of the engine's disk, so it is run when it is asked for.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.docker.conftest import open_lab
 from tests.kit.engine import find_engine
+from tests.kit.server import HOST, read_port
+from tests.kit.torch_wheel import read_cpu_version
+from tests.kit.wheels import download_wheel
+from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,12 +78,13 @@ def test_image_as_built_passes(clean: Lab) -> None:
 
 
 def test_cpu_torch_in_a_cuda_cell(clean: Lab, kit: Path, tmp_path: Path) -> None:
-    version = json.loads((kit / "torch.json").read_text())
+    version = read_cpu_version(kit)
     if not version:
         pytest.skip("pip offers no CPU build of torch here")
-    index = "http://127.0.0.1:8765/whl/cpu"
+    index = f"http://{HOST}:{read_port()}/whl/cpu"
     failures = find_failures(clean, f"{PIP} --index-url {index} torch=={version}", tmp_path)
     assert failures["torch"] == f"torch is {version}, the lock has {TORCH}"
+    assert failures["cudnn"].startswith("torch finds no cuDNN")
 
 
 def test_torch_of_another_cuda(clean: Lab, tmp_path: Path) -> None:
@@ -91,20 +94,20 @@ def test_torch_of_another_cuda(clean: Lab, tmp_path: Path) -> None:
 
 
 def test_numpy_overwritten_by_pip(clean: Lab, tmp_path: Path) -> None:
-    argv = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "numpy==2.2.5")
-    subprocess.run([*argv, "--python-version=3.11", f"--dest={tmp_path}"], check=True)
-    failures = find_failures(clean, f"{PIP} /given/*.whl", tmp_path)
+    workspace = Workspace(root=tmp_path, scratch=tmp_path, log=tmp_path / "pip.log")
+    download_wheel(workspace, "numpy==2.2.5", "3.11", tmp_path / "wheels")
+    failures = find_failures(clean, f"{PIP} /given/wheels/*.whl", tmp_path)
     assert "conda and pip both own" in failures["owners"]
     assert "numpy 2.2.5" in failures["pip-packages"]
 
 
 def test_cudnn_removed(clean: Lab, tmp_path: Path) -> None:
     failures = find_failures(clean, f"rm -r {SITE}/nvidia/cudnn/lib/*", tmp_path)
-    assert "libcudnn.so.9: cannot open shared object file" in failures["torch"]
+    assert "libcudnn.so.9: cannot open shared object file" in failures["cudnn"]
     assert "libcudnn" in failures["files"]
 
 
-def test_kernels_missing(clean: Lab, tmp_path: Path) -> None:
+def test_torch_that_has_no_kernels_for_what_is_promised(clean: Lab, tmp_path: Path) -> None:
     less = "import torch._C as c; c._cuda_getArchFlags = lambda: 'sm_50 sm_60 sm_70'"
     failures = find_failures(clean, f'echo "{less}" >> {SITE}/torch/version.py && {FORGET}', tmp_path)
     assert failures["arches"] == "no kernels for sm_80, sm_90: torch is compiled for sm_50 sm_60 sm_70"

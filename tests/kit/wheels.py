@@ -112,6 +112,16 @@ def read_license(metadata: Message) -> str:
 
 def translate_requirements(requirements: Iterable[str], python: str) -> tuple[str, ...]:
     """Return as conda dependencies what a distribution requires on Linux with this Python, extras left out."""
+    depends = []
+    for requirement in find_requirements(requirements, python):
+        name = canonicalize_name(requirement.name)
+        specifiers = ",".join(sorted(map(str, requirement.specifier)))
+        depends.append(f"{CONDA_NAMES.get(name, name)} {specifiers}".strip())
+    return tuple(sorted(depends))
+
+
+def find_requirements(requirements: Iterable[str], python: str) -> Iterator[Requirement]:
+    """Yield the requirements that apply on Linux with this Python and no extra."""
     environment = {
         "extra": "",
         "implementation_name": "cpython",
@@ -123,13 +133,9 @@ def translate_requirements(requirements: Iterable[str], python: str) -> tuple[st
         "python_version": python,
         "sys_platform": "linux",
     }
-    depends = []
     for requirement in map(Requirement, requirements):
         if requirement.marker is None or requirement.marker.evaluate(environment):
-            name = canonicalize_name(requirement.name)
-            specifiers = ",".join(sorted(map(str, requirement.specifier)))
-            depends.append(f"{CONDA_NAMES.get(name, name)} {specifiers}".strip())
-    return tuple(sorted(depends))
+            yield requirement
 
 
 def unpack_wheel(wheel: Wheel, tree: Path, python: str | None) -> None:

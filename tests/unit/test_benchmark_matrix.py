@@ -10,7 +10,7 @@ import pytest
 from benchmarks.matrices import TorchMatrix
 from benchmarks.matrix import FACTOR, parse_arguments
 from benchmarks.real_conda import list_needed
-from tests.kit.errors import KitError
+from builder.errors import CellError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         (["--factor", "-3"], "-3 is no whole number"),
         (["--factor", "2.5"], "2.5 is no whole number"),
         (["--long", "--factor", "20"], "--long has packages as they are"),
-        (["--conda", "absent"], "absent is no checkout of conda's sources"),
+        (["--conda", "absent"], "absent is no clone of conda's repository"),
         (["--ways", "podman"], "invalid choice: 'podman'"),
         (["--json", "absent/figures.json"], "there is no folder absent"),
         (["--svg", "absent/figures.svg"], "there is no folder absent"),
@@ -57,14 +57,22 @@ def test_cells_of_the_torch_matrix_are_chosen_by_name() -> None:
     ],
 )
 def test_cells_that_are_no_matrix_are_refused(names: tuple[str, ...], said: str) -> None:
-    with pytest.raises(KitError, match=said):
+    with pytest.raises(CellError, match=said):
         TorchMatrix(server="http://example.org").choose(names)
 
 
-def test_conda_gets_what_it_imports_on_the_bases_python(tmp_path: Path) -> None:
+def test_a_folder_is_never_taken_for_a_package_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conda" / ".git").mkdir(parents=True)
+    (tmp_path / "conda" / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert parse_arguments(["--conda", "conda"]).conda == tmp_path / "conda"
+
+
+def test_conda_gets_what_it_imports_on_the_bases_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.real_conda.DEBIAN_PYTHON", "3.10")
     wheel = tmp_path / "conda-26.7-py3-none-any.whl"
-    required = ["boltons>=23", "menuinst>=2", "pycosat", 'tomli; python_version < "3.11"', 'x; extra == "test"']
+    required = ["boltons>=23", "menuinst>=2", "pycosat", 'tomli; python_full_version < "3.11"', 'x; extra == "test"']
     lines = ["Name: conda", "Version: 26.7", *(f"Requires-Dist: {text}" for text in required)]
     with ZipFile(wheel, "w") as archive:
         archive.writestr("conda-26.7.dist-info/METADATA", "\n".join([*lines, ""]))
-    assert list(list_needed(wheel)) == ["boltons>=23"]
+    assert list(list_needed(wheel)) == ["boltons>=23", "tomli"]
