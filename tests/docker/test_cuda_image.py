@@ -84,6 +84,7 @@ def test_cpu_torch_in_a_cuda_cell(clean: Lab, kit: Path, tmp_path: Path) -> None
     index = f"http://{HOST}:{read_port()}/whl/cpu"
     failures = find_failures(clean, f"{PIP} --index-url {index} torch=={version}", tmp_path)
     assert failures["torch"] == f"torch is {version}, the lock has {TORCH}"
+    assert failures["arches"] == "no kernels for sm_80, sm_90: torch is compiled for no GPU"
     assert failures["cudnn"].startswith("torch finds no cuDNN")
 
 

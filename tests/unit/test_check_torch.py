@@ -100,6 +100,12 @@ def test_torch_that_is_another_fails(
         run(scripts, check)
 
 
+def test_build_for_the_cpu_alone_has_no_kernels(torch: Any, scripts: dict[str, ModuleType]) -> None:
+    del torch._C._cuda_getArchFlags
+    with pytest.raises(scripts["verdict"].Failed, match="no kernels for sm_80, sm_90: torch is compiled for no GPU"):
+        run(scripts, "arches")
+
+
 def test_wrong_product_fails(torch: Any, scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ones, "total", 64.0**3 - 1)
     with pytest.raises(scripts["verdict"].Failed, match="a matrix product on the CPU gave"):
