@@ -46,7 +46,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--factor", type=_count, help=f"sizes are divided by it; default: {FACTOR}")
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS), help="default: all")
-    parser.add_argument("--cells", type=_names, help="only these, like py39-cu121,py311-cu121; default: all")
+    parser.add_argument(
+        "--cells", type=lambda text: text.split(","), help="only these, like py39-cu121,py311-cu121; default: all"
+    )
     parser.add_argument(
         "--long", action="store_true", help="the real torch from PyPI instead; all 4 cells: 120 GB of disk"
     )
@@ -77,10 +79,6 @@ def _checkout(text: str) -> Path:
     if not (path / ".git").exists() or not (path / "pyproject.toml").is_file():
         raise argparse.ArgumentTypeError(f"{text} is no clone of conda's repository, whose tags say its version")
     return path
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text.split(",")))
 
 
 @contextmanager

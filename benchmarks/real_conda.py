@@ -62,8 +62,7 @@ class RealConda:
     def __call__(self, engine: Engine, kit: Path) -> None:
         """Give an engine the base, and under the same name the base with real conda. Raises KitError."""
         import_base(engine, kit)
-        # Arguments of `env`, for what the person at the terminal has chosen is another builder.
-        command = ("env", "--unset=BUILDX_BUILDER", f"DOCKER_HOST={engine.url}", "docker", "buildx")
+        command = ("env", f"DOCKER_HOST={engine.url}", "docker", "buildx")
         workspace = open_workspace(self.context)
         workspace.run(
             *command, "build", "--builder=default", "--quiet", "--provenance=false", f"--tag={IMAGE}", self.context
