@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.kit import processes
 from tests.kit.base import import_base
-from tests.kit.engine import Engine, Store, add_bridge
+from tests.kit.engine import Engine, Store, add_bridge, start_dockerd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,10 +72,8 @@ def run_engine(
         "--iptables=false",
         "--ip6tables=false",
     )
-    log = home / "dockerd.log"
-    pid = processes.start_detached(argv, log, os.environ)
     try:
-        processes.wait_until(engine.answers, pid, log, "dockerd")
+        start_dockerd(argv, home / "dockerd.log", engine)
         fill(engine, kit)
         os.sync()
         yield ThrowawayEngine(url=engine.url, data=home / "data", start=measure_folder(home / "data"))

@@ -16,7 +16,7 @@ from builder.checks.gpu_use import decide_gpu_use
 from tests.docker.conftest import give_up
 from tests.kit import processes
 from tests.kit.base import IMAGE, import_base
-from tests.kit.engine import Engine, add_bridge
+from tests.kit.engine import Engine, add_bridge, start_dockerd
 from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ def run_engine(folder: Path, kit: Path, path: str) -> Iterator[str]:
     argv = ["dockerd", f"--host={engine.url}", f"--pidfile={folder / 'dockerd.pid'}", f"--config-file={config}"]
     argv += [f"--data-root={folder / 'data'}", f"--exec-root={folder / 'exec'}", "--iptables=false"]
     argv += [f"--bridge={add_bridge('imgbuild-gpu0')}", "--ip6tables=false"]
-    log = folder / "dockerd.log"
-    pid = processes.start_detached(argv, log, os.environ | {"PATH": path})
     try:
-        processes.wait_until(engine.answers, pid, log, "dockerd")
+        start_dockerd(argv, folder / "dockerd.log", engine, os.environ | {"PATH": path})
         import_base(engine, kit)
         yield engine.url
     finally:

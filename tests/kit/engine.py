@@ -21,7 +21,7 @@ from tests.kit.steps import Progress
 from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 Store = Literal["default", "containerd"]
 STORES: tuple[Store, ...] = get_args(Store)
@@ -33,6 +33,7 @@ runc stays the release's own."""
 
 
 BRIDGE = "imgbuild-kit0"
+STARTS = 3
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -165,9 +166,23 @@ def start_engine(root: Path, store: Store, engine: Engine) -> None:
             "--iptables=false",
             "--ip6tables=false",
         ]
-    log = home / "dockerd.log"
-    pid = processes.start_detached(argv, log, os.environ)
-    processes.wait_until(engine.answers, pid, log, "dockerd")
+    start_dockerd(argv, home / "dockerd.log", engine)
+
+
+def start_dockerd(argv: Sequence[str], log: Path, engine: Engine, environment: Mapping[str, str] = os.environ) -> None:
+    """Start a dockerd detached, and wait until its engine answers; raise KitError when it does not.
+
+    It gives its containerd 15 seconds and then ends, which a busy disk is enough for: it is started again.
+    """
+    for left in reversed(range(STARTS)):
+        pid = processes.start_detached(argv, log, environment)
+        try:
+            processes.wait_until(engine.answers, pid, log, "dockerd")
+        except processes.EndedError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def add_bridge(name: str) -> str:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
+class EndedError(KitError):
+    """A process that was waited for ended by itself."""
+
+
 def read_pid(pid_file: Path, words: str) -> int | None:
     """Return the process of the pid file if it runs and its command line has the words, so that no other is taken."""
     try:
@@ -43,12 +47,12 @@ def start_detached(argv: Sequence[str | Path], log: Path, environment: Mapping[s
 
 
 def wait_until(ready: Callable[[], bool], pid: int, log: Path, what: str) -> None:
-    """Return when ready; raise KitError when the child process ends first or a minute has passed."""
+    """Return when ready; raise EndedError when the child process ends first, KitError when a minute has passed."""
     end = time.monotonic() + 60
     while not ready():
         ended, _ = os.waitpid(pid, os.WNOHANG)
         if ended or time.monotonic() > end:
-            raise KitError(f"{what} did not start", hint=f"its log is {log}")
+            raise (EndedError if ended else KitError)(f"{what} did not start", hint=f"its log is {log}")
         time.sleep(0.05)
 
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from rattler import IndexJson, PathsJson
 
-from tests.kit import cpython, debian, native, project, server, torch_wheel, wheels
+from tests.kit import cpython, debian, engine, native, project, server, torch_wheel, wheels
 from tests.kit.conda_package import PLACEHOLDER, Package, write_package
 from tests.kit.errors import KitError
 from tests.kit.processes import read_pid
@@ -230,6 +230,37 @@ def test_newest_cpu_build_is_chosen() -> None:
     listing = "torch (2.15.0)\nAvailable versions: 2.15.0, 2.9.0+cpu, 2.13.0+cpu, 2.13.0, 2.14.0+cu126\n"
     assert str(torch_wheel.choose_cpu_version(listing)) == "2.13.0+cpu"
     assert torch_wheel.choose_cpu_version("Available versions: 2.15.0, 2.14.0+cu126") is None
+
+
+@pytest.mark.parametrize("failures", [0, 1, engine.STARTS])
+def test_engine_that_ends_at_once_is_started_again(failures: int, tmp_path: Path) -> None:
+    program = """
+import http.server, pathlib, socketserver, sys
+tries = pathlib.Path("tries")
+tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+if len(tries.read_text()) <= int(sys.argv[1]):
+    sys.exit("containerd takes too long")
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    address_string = lambda self: "a client"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+with socketserver.UnixStreamServer("socket", Handler) as server:
+    server.handle_request()
+"""
+    argv = ["env", "-C", str(tmp_path), sys.executable, "-c", program, str(failures)]
+    dockerd = engine.Engine(url=f"unix://{tmp_path / 'socket'}")
+    log = tmp_path / "log"
+    if failures < engine.STARTS:
+        engine.start_dockerd(argv, log, dockerd)
+        assert len((tmp_path / "tries").read_text()) == failures + 1
+    else:
+        with pytest.raises(KitError, match="dockerd did not start"):
+            engine.start_dockerd(argv, log, dockerd)
+    assert log.read_text().count("too long") == failures
 
 
 def test_step_runs_once_for_its_inputs(tmp_path: Path) -> None:
