@@ -21,7 +21,15 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from builder.context import list_folders
 from builder.errors import EngineError
 from builder.events import Built, Event, Log
-from builder.failures import DISK_FULL, HINT_DISK, HINT_RERUN, explain_connection, explain_failure, explain_load
+from builder.failures import (
+    DISK_FULL,
+    HINT_DISK,
+    HINT_RERUN,
+    explain_connection,
+    explain_failure,
+    explain_load,
+    explained,
+)
 from builder.logins import find_login
 from builder.pull import pull_image
 from builder.push import Pusher
@@ -204,8 +212,11 @@ class Engine:
                     raise explain_load(str(said.get("message")))
 
     def remove(self, image_id: str) -> None:
-        """Remove an image that no ref names; one that is gone or in use already is left as it is."""
-        with contextlib.suppress(NotFound, APIError):
+        """Remove an image that no ref names; one that is gone or in use already is left as it is.
+
+        Raises EngineError when the engine does not answer.
+        """
+        with explained(), contextlib.suppress(NotFound, APIError):
             if not self._api.inspect_image(image_id)["RepoTags"]:
                 self._api.remove_image(image_id)
 

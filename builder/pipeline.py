@@ -13,6 +13,7 @@ from builder.checks import check_container, require_pass
 from builder.checks.expected import describe_cell
 from builder.checks.inventory import ask_inventory, take_inventory
 from builder.checks.suites import digest_checks
+from builder.early import EarlyImages
 from builder.errors import BuildError, Cancelled, CheckError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
@@ -107,17 +108,18 @@ class Builder:
         """
         works = {describe_work(locked): locked for locked in cells}
         self.progress.plan(tuple(works))
-        tasks = {work.cell: partial(self.build_cell, works[work]) for work in order_cells(tuple(works))}
 
-        def tell() -> Iterator[tuple[str, Ended]]:
+        def tell(early: EarlyImages) -> Iterator[tuple[str, Ended]]:
+            tasks = {work.cell: partial(self.build_cell, works[work], early) for work in order_cells(tuple(works))}
             for outcome in run_tasks(tasks, workers=workers, cancel=self._cancel):
                 ended = _describe_end(outcome, self.sources.redact)
                 self.progress.event(ended.cell, ended)
                 yield ended.cell, ended
 
-        yield from sort_named(tell(), [work.cell for work in works])
+        with EarlyImages(build=self._build_lower, remove=self.engine.remove) as early:
+            yield from sort_named(tell(early), [work.cell for work in works])
 
-    def build_cell(self, locked: LockedCell) -> Image:
+    def build_cell(self, locked: LockedCell, early: EarlyImages) -> Image:
         """Build one cell, check the image, let its ref name it, and publish it. Threads may build several.
 
         The ref moves only after every check passed. An image that is found under its ref with the content that the
@@ -126,7 +128,7 @@ class Builder:
         to it.
         """
         context = render_cell(self.project, locked)
-        image = self._build_checked(locked, context)
+        image = self._build_checked(locked, context, early)
         if self.publisher is None:
             return image
         find = cache(lambda: image.found or self._recall(locked, image.image_id))
@@ -147,24 +149,16 @@ class Builder:
         if self.publisher:
             self.publisher.cancel()
 
-    def _build_checked(self, locked: LockedCell, context: Context) -> Image:
+    def _build_checked(self, locked: LockedCell, context: Context, early: EarlyImages) -> Image:
         engine, job = self.engine, locked.job
         ref = image_ref(job)
         base = self.sources.base_ref(job.base.key)
-        epoch = str(find_epoch(locked.environment))
-        build_args = {"SOURCE_DATE_EPOCH": epoch, **({"BASE": base} if base else {})}
         on = job.base.digest if job.base.digest and not base else engine.find_base(base or job.base.ref)
-        recipe = digest_recipe(context, build_args, on, engine.export) if on else ""
+        recipe = digest_recipe(context, self._find_arguments(locked), on, engine.export) if on else ""
         if recipe and (image_id := self.memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
             return Image(ref=ref, image_id=image_id, fresh=False)
-        events = engine.build(
-            context,
-            secrets={SECRET: render_settings(self.sources, locked.environment)},
-            credentials=engine.credentials,
-            build_args=build_args,
-            network=self.sources.network,
-        )
-        image_id = _follow(job.cell.id, events, self.progress)
+        with early.beside(locked):
+            image_id = _follow(job.cell.id, self._build(locked, context), self.progress)
         fresh = engine.find_image(ref) != image_id
         # Bake names what it builds, and a bundle what is in it: nobody knows of checks there.
         found = self._check(locked, image_id) if fresh else self._recall(locked, image_id)
@@ -173,6 +167,27 @@ class Builder:
         if recipe:
             self.memo.keep(ref, recipe, image_id)
         return Image(ref=ref, image_id=image_id, fresh=fresh, found=found)
+
+    def _find_arguments(self, locked: LockedCell) -> dict[str, str]:
+        base = self.sources.base_ref(locked.job.base.key)
+        return {"SOURCE_DATE_EPOCH": str(find_epoch(locked.environment)), **({"BASE": base} if base else {})}
+
+    def _build(self, locked: LockedCell, context: Context) -> Iterator[Event]:
+        """Yield the events of a build of the context with what the steps of a cell are told."""
+        return self.engine.build(
+            context,
+            secrets={SECRET: render_settings(self.sources, locked.environment)},
+            credentials=self.engine.credentials,
+            build_args=self._find_arguments(locked),
+            network=self.sources.network,
+        )
+
+    def _build_lower(self, lower: LockedCell, locked: LockedCell) -> str:
+        image_id = ""
+        for event in self._build(locked, render_cell(self.project, lower)):
+            if isinstance(event, Built):
+                image_id = event.image_id
+        return image_id
 
     def _check(self, locked: LockedCell, image_id: str) -> Found:
         """Return what is found in an image. Raises CheckError when a check fails; the image is gone then.

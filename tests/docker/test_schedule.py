@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 CELLS = ("py3.11-cpu", "py3.11-cu126", "py3.11-cu128")
 OWN = "echo {{ cell.id }} > /workspace/own"  # the cells have the same packages: without it they share every step
 FAIL_LAST = "{{ ' && echo no snakes here >&2 && exit 3' if cell.id.endswith('-cu128') else '' }}"
+
+
+EARLY = """
+import sys
+from builder import early
+from builder.cli import main
+from builder.engine import Engine
+
+def remove(engine, image_id, remove=Engine.remove):
+    print("removes", *engine._api.inspect_image(image_id)["RootFS"]["Layers"], file=sys.stderr)
+    remove(engine, image_id)
+
+early.LEAST, Engine.remove = 1, remove
+main()
+"""
 
 
 def define_three(lab: Lab) -> list[str]:
@@ -87,6 +103,35 @@ def test_shared_step_runs_once_and_its_failure_is_said_once(lab: Lab) -> None:
     assert sum("waits for this step of" in line for line in said) == 2
     assert sum(line.endswith("exit code: 4") for line in said) == 1
     assert not tags(lab)
+
+
+def test_lower_layers_that_are_exported_early_are_those_of_the_image(any_lab: Lab) -> None:
+    lab = any_lab
+    lab.define()
+
+    def build(*command: str) -> tuple[list[str], str]:
+        lab.add_step(f"echo no cached layer stands in {marker()}", first=True)
+        done = subprocess.run(command, env=lab.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        layers: list[str] = lab.client.images.get(lab.ref).attrs["RootFS"]["Layers"]
+        return layers, done.stderr
+
+    def list_nameless() -> set[str | None]:
+        return {image.id for image in lab.client.images.list(filters={"dangling": True})}
+
+    before = list_nameless()
+    imgbuild, *arguments = lab.command("build", "--all", "--progress", "plain")
+    early, said = build(sys.executable, "-c", EARLY, *arguments)
+    lower = [line.split()[1:] for line in said.splitlines() if line.startswith("removes ")]
+    assert lower
+    for layers in lower:
+        *steps, _constraints, _workdir = layers
+        assert steps == early[: len(steps)]
+        assert len(layers) < len(early)
+    assert list_nameless() <= before
+    lab.client.images.remove(lab.ref)
+    late, _ = build(imgbuild, *arguments)
+    assert late[2:] == early[2:], "but for the base, and the step that nobody has cached"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,6 +10,7 @@ import pytest
 
 from builder import pipeline
 from builder.checks import GpuUse, Verdict
+from builder.early import EarlyImages
 from builder.errors import CheckError
 from builder.events import Built
 from builder.pipeline import Builder, image_ref
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 INVENTORY = Inventory(prefix="/opt/env", packages=(), unclaimed=())
 PASSED = (Verdict(check="python", verdict="pass", detail=""),)
 FAILED = (Verdict(check="python", verdict="fail", detail="3.9"),)
+EARLY = EarlyImages(build=lambda *_: "", remove=lambda _: None)
 
 
 class Engine:
@@ -123,7 +125,7 @@ def test_files_are_asked_of_the_container_that_checks_ran_in(
 ) -> None:
     engine, publisher = Engine(), Publisher(documents=True)
     ask(monkeypatch, engine)
-    make_builder(monkeypatch, engine, publisher).build_cell(locked)
+    make_builder(monkeypatch, engine, publisher).build_cell(locked, EARLY)
     assert engine.done == ["asked", "verdicts kept", f"{image_ref(locked.job)} names sha256:1"]
     assert publisher.told == [PASSED, INVENTORY]
 
@@ -134,7 +136,7 @@ def test_files_are_not_asked_for_where_no_document_tells_them(
 ) -> None:
     engine = Engine()
     ask(monkeypatch, engine)
-    make_builder(monkeypatch, engine, publisher).build_cell(locked)
+    make_builder(monkeypatch, engine, publisher).build_cell(locked, EARLY)
     assert engine.done == ["verdicts kept", f"{image_ref(locked.job)} names sha256:1"]
 
 
@@ -143,7 +145,7 @@ def test_image_that_does_not_tell_its_files_has_passed_all_the_same(
 ) -> None:
     engine, publisher = Engine(), Publisher(documents=True)
     ask(monkeypatch, engine, fault=CheckError("it does not tell"))
-    make_builder(monkeypatch, engine, publisher).build_cell(locked)
+    make_builder(monkeypatch, engine, publisher).build_cell(locked, EARLY)
     named = f"{image_ref(locked.job)} names sha256:1"
     assert engine.done == ["asked", "verdicts kept", named, "asked in a container of its own"]
 
@@ -152,5 +154,5 @@ def test_image_that_fails_a_check_is_gone_and_has_no_name(monkeypatch: pytest.Mo
     engine = Engine()
     ask(monkeypatch, engine)
     with pytest.raises(CheckError, match="1 of 1 checks failed"):
-        make_builder(monkeypatch, engine, Publisher(documents=True), FAILED).build_cell(locked)
+        make_builder(monkeypatch, engine, Publisher(documents=True), FAILED).build_cell(locked, EARLY)
     assert engine.done == ["sha256:1 is gone"]
