@@ -32,7 +32,7 @@ def matrices(draw: st.DrawFn) -> list[Content]:
             f"p{number}",
             str(version),
             need=draw(st.sampled_from([Need.NONE, Need.RUNTIME, Need.PYTHON_NEEDED])),
-            size=draw(st.sampled_from([None, 10, 5_000, 80_000_000])),
+            size=draw(st.sampled_from([None, 10, 5_000, 200_000_000])),
         )
         for number in range(draw(st.integers(0, 12)))
         for version in range(draw(st.integers(1, 2)))
@@ -334,6 +334,18 @@ def test_updates_are_given_up_when_too_many_layers_have_come_on_top() -> None:
         sizes.append(max(len(cell.layers) for cell in plan.cells))
     assert max(sizes) <= 18
     assert min(sizes[1:]) < max(sizes)
+
+
+@pytest.mark.parametrize(
+    ("heavy", "rest", "count"),
+    [(120_000_000, 1_000_000_000, 2), (90_000_000, 1_000_000_000, 1), (120_000_000, 3_000_000_000, 1)],
+)
+def test_package_is_alone_where_its_newer_version_would_be_noticed(heavy: int, rest: int, count: int) -> None:
+    """More than 100 MB, and more than 5 % of the image."""
+    names = [f"light-{number}" for number in range(60)]
+    packages = [make_artifact("heavy", size=heavy), *(make_artifact(name, size=rest // 60) for name in names)]
+    (cell,) = plan_cells([Content(id="c", base="miniforge", artifacts=frozenset(packages))]).cells
+    assert len(cell.layers) == count
 
 
 def test_new_plan_is_taken_where_the_previous_one_wastes_too_much() -> None:
