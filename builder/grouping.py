@@ -92,11 +92,8 @@ def _merge(cells: int, exact: Iterable[Group], budgets: Sequence[int]) -> _Plan:
 
 
 def weigh_heavy(total: int) -> float:
-    """Return the bytes from which on dead weight would be noticed among so many: 5 %, and 100 MB.
-
-    Below that a layer of its own costs more as a step of the build than it saves in bytes when there is a newer one.
-    """
-    return max(0.05 * total, 100e6)
+    """Return the bytes from which on dead weight would be noticed among so many: 5 %, and 25 MB."""
+    return max(0.05 * total, 25e6)
 
 
 def make_group(artifacts: Iterable[Artifact], cells: int, unknown: int) -> Group:

@@ -338,10 +338,10 @@ def test_updates_are_given_up_when_too_many_layers_have_come_on_top() -> None:
 
 @pytest.mark.parametrize(
     ("heavy", "rest", "count"),
-    [(120_000_000, 1_000_000_000, 2), (90_000_000, 1_000_000_000, 1), (120_000_000, 3_000_000_000, 1)],
+    [(30_000_000, 400_000_000, 2), (20_000_000, 300_000_000, 1), (30_000_000, 1_000_000_000, 1)],
 )
 def test_package_is_alone_where_its_newer_version_would_be_noticed(heavy: int, rest: int, count: int) -> None:
-    """More than 100 MB, and more than 5 % of the image."""
+    """More than 25 MB, and more than 5 % of the image."""
     names = [f"light-{number}" for number in range(60)]
     packages = [make_artifact("heavy", size=heavy), *(make_artifact(name, size=rest // 60) for name in names)]
     (cell,) = plan_cells([Content(id="c", base="miniforge", artifacts=frozenset(packages))]).cells
