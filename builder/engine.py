@@ -88,6 +88,10 @@ class Engine:
         """Close every connection; a build that still runs on one of them is cancelled by the engine."""
         self._client.close()
 
+    def again(self) -> Engine:
+        """Return another connection to the same engine, which is cancelled and closed on its own."""
+        return type(self)()
+
     def cancel(self) -> None:
         """End every build and push that runs, and have the engine stop them; from any thread, or a signal handler.
 

@@ -107,7 +107,7 @@ def explained() -> Iterator[None]:
         if DISK_FULL in text:
             raise EngineError(f"the engine's disk is full: {text}", hint=HINT_DISK) from error
         raise EngineError(f"the engine refused: {text}") from error
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+    except requests.RequestException as error:
         raise EngineError("the connection to the container engine broke", hint=HINT_RERUN) from error
     except DockerException as error:
         raise explain_connection(error) from error

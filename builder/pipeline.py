@@ -116,7 +116,7 @@ class Builder:
                 self.progress.event(ended.cell, ended)
                 yield ended.cell, ended
 
-        with EarlyImages(build=self._build_lower, remove=self.engine.remove) as early:
+        with EarlyImages(self.engine.again) as early:
             yield from sort_named(tell(early), [work.cell for work in works])
 
     def build_cell(self, locked: LockedCell, early: EarlyImages) -> Image:
@@ -157,8 +157,8 @@ class Builder:
         recipe = digest_recipe(context, self._find_arguments(locked), on, engine.export) if on else ""
         if recipe and (image_id := self.memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
             return Image(ref=ref, image_id=image_id, fresh=False)
-        with early.beside(locked):
-            image_id = _follow(job.cell.id, self._build(locked, context), self.progress)
+        with early.beside(locked, context, partial(self._build_lower, locked)):
+            image_id = _follow(job.cell.id, self._build(locked, context, engine), self.progress)
         fresh = engine.find_image(ref) != image_id
         # Bake names what it builds, and a bundle what is in it: nobody knows of checks there.
         found = self._check(locked, image_id) if fresh else self._recall(locked, image_id)
@@ -172,19 +172,19 @@ class Builder:
         base = self.sources.base_ref(locked.job.base.key)
         return {"SOURCE_DATE_EPOCH": str(find_epoch(locked.environment)), **({"BASE": base} if base else {})}
 
-    def _build(self, locked: LockedCell, context: Context) -> Iterator[Event]:
+    def _build(self, locked: LockedCell, context: Context, engine: Engine) -> Iterator[Event]:
         """Yield the events of a build of the context with what the steps of a cell are told."""
-        return self.engine.build(
+        return engine.build(
             context,
             secrets={SECRET: render_settings(self.sources, locked.environment)},
-            credentials=self.engine.credentials,
+            credentials=engine.credentials,
             build_args=self._find_arguments(locked),
             network=self.sources.network,
         )
 
-    def _build_lower(self, lower: LockedCell, locked: LockedCell) -> str:
+    def _build_lower(self, locked: LockedCell, engine: Engine, context: Context) -> str:
         image_id = ""
-        for event in self._build(locked, render_cell(self.project, lower)):
+        for event in self._build(locked, context, engine):
             if isinstance(event, Built):
                 image_id = event.image_id
         return image_id

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from builder import early
-from builder.early import EarlyImages, list_lower
-from builder.errors import BuildError, EngineError
+from builder.context import Context, ContextFile
+from builder.early import EarlyImages, list_lower, list_steps
+from builder.errors import BuildError, Cancelled, EngineError
 from builder.layers import Layer
 from builder.pipeline import render_cell
 from builder.project import load_project
-from tests.samples import PROJECT, make_environment, make_job, make_locked, make_wheel
+from tests.samples import PROJECT, make_environment, make_job, make_locked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from builder.locked import LockedCell
 
-
-def make_cell(sizes: Sequence[int], python: str = "3.10") -> LockedCell:
-    (locked,) = make_locked((make_job(python), make_environment()))
-    layers = (Layer(base="b", artifacts=(), size=size, replaced=(str(index),)) for index, size in enumerate(sizes))
-    return replace(locked, layers=tuple(layers))
+WAIT = 10
 
 
 @pytest.fixture(autouse=True)
@@ -33,23 +30,65 @@ def least(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early, "LEAST", 100)
 
 
+def make_cell(sizes: Sequence[int], *, apt: str = "") -> tuple[LockedCell, Context]:
+    """Return a cell with layers of these sizes, and a context that says of its steps what matters here."""
+    (locked,) = make_locked((make_job(), make_environment()))
+    layers = [Layer(base="b", artifacts=(), size=size, replaced=(str(index),)) for index, size in enumerate(sizes)]
+    steps = [f"RUN --mount=type=bind,source=layers/{layer.id},target=/build install\n" for layer in layers]
+    dockerfile = "".join((f"# {locked.id}\nFROM base\nRUN apt {apt}\n", *steps, "LABEL whole=yes\n"))
+    context = Context(files=(ContextFile(path="Dockerfile", data=dockerfile.encode()),))
+    return replace(locked, layers=tuple(layers)), context
+
+
+def count_steps(context: Context) -> int:
+    return sum(b"layers/" in line for line in list_steps(context))
+
+
 class Engine:
-    """It notes what begins and ends, and lets builds last until they are told to end."""
+    """It notes what befalls it; builds last until they may end, or are cancelled."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.begun, self.go = threading.Event(), threading.Event()
+        self.faults: dict[int, Exception] = {}
+        self.begun, self.may_end, self.built, self.cancelled = (threading.Event() for _ in range(4))
 
-    def build(self, lower: LockedCell, locked: LockedCell) -> str:
-        count = len(lower.layers)
-        self.said.append(f"begin {count} of {len(locked.layers)}")
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.said.append("closed")
+
+    def images(self) -> EarlyImages:
+        return EarlyImages(cast("Any", lambda: self))
+
+    def build(self, engine: Any, context: Context) -> str:
+        assert engine is self
+        count = count_steps(context)
+        self.said.append(f"build {count}")
         self.begun.set()
-        assert self.go.wait(10)
-        self.said.append(f"end {count}")
+        while not self.may_end.wait(0.01):
+            if self.cancelled.is_set():
+                raise Cancelled("cancelled")
+        if count in self.faults:
+            raise self.faults[count]
+        if count == 2:
+            self.built.set()
         return f"sha256:{count}"
+
+    def cancel(self) -> None:
+        self.cancelled.set()
 
     def remove(self, image_id: str) -> None:
         self.said.append(f"remove {image_id}")
+        if 0 in self.faults:
+            raise self.faults[0]
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    made = Engine()
+    yield made
+    made.may_end.set()
 
 
 @pytest.mark.parametrize(
@@ -63,74 +102,131 @@ class Engine:
         ([], []),
     ],
 )
-def test_lower_cells_end_where_an_export_is_worth_it(sizes: list[int], counts: list[int]) -> None:
-    locked = make_cell(sizes)
-    lower = list(list_lower(locked))
-    assert [cell.layers for cell in lower] == [locked.layers[:count] for count in counts]
+def test_lower_layers_end_where_an_export_is_worth_it(sizes: list[int], counts: list[int]) -> None:
+    assert [count_steps(context) for context in list_lower(*make_cell(sizes))] == counts
 
 
-def test_lower_image_has_the_same_steps_and_claims_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lower_image_has_the_steps_of_the_whole_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early, "LEAST", 1)
-    (whole,) = make_locked((make_job(), make_environment(pip=[make_wheel("tqdm")])))
-    project = load_project(PROJECT)
-    *_, lower = list_lower(whole)
-
-    def read(locked: LockedCell) -> tuple[list[str], list[str], bytes]:
-        files = {file.path: file.data for file in render_cell(project, locked).files}
-        dockerfile = files["Dockerfile"].decode()
-        steps = [part.partition("\n\n")[0] for part in dockerfile.split("\nRUN ")[1:]]
-        return steps, [line for line in dockerfile.splitlines() if ".packages=" in line], files["cell/constraints.txt"]
-
-    steps, labels, pins = read(lower)
-    all_steps, all_labels, all_pins = read(whole)
-    assert len(lower.layers) < len(whole.layers)
-    assert steps == all_steps[: len(steps)]
-    assert len(steps) == len(all_steps) - (len(whole.layers) - len(lower.layers))
-    assert labels != all_labels
-    assert b"numpy" in all_pins
-    assert b"numpy" not in pins
+    (locked,) = make_locked((make_job(apt=("git",)), make_environment()))
+    whole = render_cell(load_project(PROJECT), locked)
+    *_, lower = list_lower(locked, whole)
+    assert list_steps(lower) == list_steps(whole)[: len(list_steps(lower))]
+    assert sum(b"source=layers/" in line for line in list_steps(lower)) == len(locked.layers) - 1
+    text = b"\n".join(list_steps(lower))
+    assert b"apt-get install --yes --no-install-recommends git" in text
+    for word in (b"LABEL", b"COPY cell/", b"ENTRYPOINT"):
+        assert word not in text
+    assert [file for file in lower.files if file.path != "Dockerfile"] == [
+        file for file in whole.files if file.path != "Dockerfile"
+    ]
 
 
-def test_higher_image_waits_for_the_lower_and_all_are_removed() -> None:
-    engine = Engine()
-    with EarlyImages(build=engine.build, remove=engine.remove) as images:
-        with images.beside(make_cell([100, 100, 1])):
-            engine.go.set()
-            images._threads[max(images._threads, key=len)].join()
-        assert engine.said == ["begin 1 of 3", "end 1", "begin 2 of 3", "end 2"]
-    assert engine.said[4:] == ["remove sha256:1", "remove sha256:2"]
+def test_template_with_other_steps_for_layers_has_no_lower_images() -> None:
+    locked, _ = make_cell([100, 100])
+    context = Context(files=(ContextFile(path="Dockerfile", data=b"FROM base\nRUN install everything\n"),))
+    assert list(list_lower(locked, context)) == []
 
 
-def test_cells_with_the_same_lower_layers_have_one_image_of_them() -> None:
-    engine = Engine()
-    engine.go.set()
+def test_higher_image_waits_for_the_lower_and_all_are_removed(engine: Engine) -> None:
+    with engine.images() as images, images.beside(*make_cell([100, 100, 1]), engine.build):
+        assert engine.begun.wait(WAIT)
+        assert engine.said == ["build 1"]
+        engine.may_end.set()
+        assert engine.built.wait(WAIT)
+        assert engine.said == ["build 1", "build 2"]
+    assert engine.said[2:] == ["remove sha256:1", "remove sha256:2", "closed"]
+
+
+def test_cells_with_the_same_lower_steps_have_one_image_of_them(engine: Engine) -> None:
+    engine.may_end.set()
     with (
-        EarlyImages(build=engine.build, remove=engine.remove) as images,
-        images.beside(make_cell([100, 1])),
-        images.beside(make_cell([100, 2, 3], python="3.11")),
+        engine.images() as images,
+        images.beside(*make_cell([100, 100, 1]), engine.build),
+        images.beside(*make_cell([100, 100, 1, 2]), engine.build),
     ):
-        assert engine.begun.wait(10)
-    assert engine.said == ["begin 1 of 2", "end 1", "remove sha256:1"]
+        assert engine.built.wait(WAIT)
+    assert engine.said == ["build 1", "build 2", "remove sha256:1", "remove sha256:2", "closed"]
 
 
-def test_what_a_built_cell_would_have_been_spared_is_not_begun() -> None:
-    engine = Engine()
-    with EarlyImages(build=engine.build, remove=engine.remove) as images:
-        with images.beside(make_cell([100, 100, 1])):
-            assert engine.begun.wait(10)
-        engine.go.set()
-    assert engine.said == ["begin 1 of 3", "end 1", "remove sha256:1"]
+def test_cells_with_other_steps_below_the_layers_share_no_image() -> None:
+    (git,), (curl,) = (list_lower(*make_cell([100, 1], apt=apt)) for apt in ("git", "curl"))
+    assert list_steps(git) != list_steps(curl)
 
 
-def test_failure_is_left_to_the_cell() -> None:
-    def build(lower: LockedCell, _locked: LockedCell) -> str:
-        if len(lower.layers) == 1:
-            raise BuildError("a step failed")
-        return "sha256:2"
+def test_end_stops_what_nobody_needs_any_more(engine: Engine) -> None:
+    with engine.images() as images, images.beside(*make_cell([100, 100, 1]), engine.build):
+        assert engine.begun.wait(WAIT)
+    assert engine.cancelled.is_set()
+    assert engine.said == ["build 1", "closed"]
 
-    def remove(_image_id: str) -> None:
-        raise EngineError("the connection broke")
 
-    with EarlyImages(build=build, remove=remove) as images, images.beside(make_cell([100, 100, 1])):
-        images._threads[max(images._threads, key=len)].join()
-        assert images._built == ["sha256:2"]
+def test_what_a_built_cell_would_have_been_spared_is_not_begun(engine: Engine) -> None:
+    with engine.images() as images:
+        with images.beside(*make_cell([100, 100, 1]), engine.build):
+            assert engine.begun.wait(WAIT)
+        engine.may_end.set()
+        with images.beside(*make_cell([100, 1], apt="git"), engine.build):  # another, to see that time has passed
+            pass
+    assert "build 2" not in engine.said
+
+
+def test_cell_without_lower_images_asks_for_no_connection() -> None:
+    def connect() -> Any:
+        raise AssertionError("connected")
+
+    with EarlyImages(connect) as images, images.beside(*make_cell([99, 1]), Engine().build):
+        pass
+
+
+def test_failure_is_left_to_the_cell_and_nothing_stands_on_it(engine: Engine) -> None:
+    engine.faults[1] = BuildError("a step failed")
+    engine.may_end.set()
+    with engine.images() as images, images.beside(*make_cell([100, 100, 1]), engine.build):
+        assert engine.begun.wait(WAIT)
+    assert engine.said == ["build 1", "closed"]
+
+
+def test_lost_engine_at_the_end_is_no_failure(engine: Engine) -> None:
+    engine.faults[0] = EngineError("the connection broke")
+    engine.may_end.set()
+    with engine.images() as images, images.beside(*make_cell([100, 100, 1]), engine.build):
+        assert engine.built.wait(WAIT)
+    assert engine.said == ["build 1", "build 2", "remove sha256:1", "closed"]
+
+
+def test_engine_that_cannot_be_reached_is_left_to_the_cell() -> None:
+    asked = threading.Event()
+
+    def connect() -> Any:
+        asked.set()
+        raise EngineError("no engine answers")
+
+    with EarlyImages(connect) as images, images.beside(*make_cell([100, 1]), Engine().build):
+        assert asked.wait(WAIT)
+
+
+def test_defect_is_raised(engine: Engine) -> None:
+    engine.faults[1] = ZeroDivisionError()
+    engine.may_end.set()
+    with (
+        pytest.raises(ZeroDivisionError),
+        engine.images() as images,
+        images.beside(*make_cell([100, 1]), engine.build),
+    ):
+        assert engine.begun.wait(WAIT)
+
+
+def test_second_signal_waits_for_nothing(engine: Engine) -> None:
+    def interrupt() -> None:
+        assert engine.begun.wait(WAIT)
+        raise KeyboardInterrupt
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        engine.images() as images,
+        images.beside(*make_cell([100, 1]), engine.build),
+    ):
+        interrupt()
+    assert engine.cancelled.is_set()
+    assert engine.said == ["build 1", "closed"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import pipeline
+from builder import early, pipeline
 from builder.checks import GpuUse, Verdict
 from builder.early import EarlyImages
 from builder.errors import CheckError
@@ -22,12 +23,12 @@ from tests.samples import PROJECT, make_environment, make_job, make_locked
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from builder.context import Context
     from builder.locked import LockedCell
 
 INVENTORY = Inventory(prefix="/opt/env", packages=(), unclaimed=())
 PASSED = (Verdict(check="python", verdict="pass", detail=""),)
 FAILED = (Verdict(check="python", verdict="fail", detail="3.9"),)
-EARLY = EarlyImages(build=lambda *_: "", remove=lambda _: None)
 
 
 class Engine:
@@ -47,6 +48,17 @@ class Engine:
     def credentials(self, _host: str) -> None:
         return None
 
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.append("closed")
+
+    def again(self) -> Any:
+        return self
+
+    def cancel(self) -> None: ...
+
     def build(self, *_: object, **__: object) -> Iterator[Built]:
         yield Built(image_id="sha256:1")
 
@@ -58,6 +70,23 @@ class Engine:
 
     def remove(self, image_id: str) -> None:
         self.done.append(f"{image_id} is gone")
+
+
+class PatientEngine(Engine):
+    """It builds an image of all layers only after one of the lower layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lower = threading.Event()
+
+    def build(self, context: Context, **_: object) -> Iterator[Built]:  # type: ignore[override]
+        (dockerfile,) = (file.data for file in context.files if file.path == "Dockerfile")
+        if b"LABEL" in dockerfile:
+            assert self.lower.wait(10)
+            yield Built(image_id="sha256:1")
+        else:
+            yield Built(image_id="sha256:lower")
+            self.lower.set()
 
 
 class Publisher:
@@ -125,7 +154,7 @@ def test_files_are_asked_of_the_container_that_checks_ran_in(
 ) -> None:
     engine, publisher = Engine(), Publisher(documents=True)
     ask(monkeypatch, engine)
-    make_builder(monkeypatch, engine, publisher).build_cell(locked, EARLY)
+    make_builder(monkeypatch, engine, publisher).build_cell(locked, EarlyImages(engine.again))
     assert engine.done == ["asked", "verdicts kept", f"{image_ref(locked.job)} names sha256:1"]
     assert publisher.told == [PASSED, INVENTORY]
 
@@ -136,7 +165,7 @@ def test_files_are_not_asked_for_where_no_document_tells_them(
 ) -> None:
     engine = Engine()
     ask(monkeypatch, engine)
-    make_builder(monkeypatch, engine, publisher).build_cell(locked, EARLY)
+    make_builder(monkeypatch, engine, publisher).build_cell(locked, EarlyImages(engine.again))
     assert engine.done == ["verdicts kept", f"{image_ref(locked.job)} names sha256:1"]
 
 
@@ -145,14 +174,38 @@ def test_image_that_does_not_tell_its_files_has_passed_all_the_same(
 ) -> None:
     engine, publisher = Engine(), Publisher(documents=True)
     ask(monkeypatch, engine, fault=CheckError("it does not tell"))
-    make_builder(monkeypatch, engine, publisher).build_cell(locked, EARLY)
+    make_builder(monkeypatch, engine, publisher).build_cell(locked, EarlyImages(engine.again))
     named = f"{image_ref(locked.job)} names sha256:1"
     assert engine.done == ["asked", "verdicts kept", named, "asked in a container of its own"]
+
+
+def test_lower_layers_are_built_beside_the_cell_and_their_image_is_removed(
+    monkeypatch: pytest.MonkeyPatch, locked: LockedCell
+) -> None:
+    monkeypatch.setattr(early, "LEAST", sum(layer.size for layer in locked.layers[:-1]))
+    engine = PatientEngine()
+    with EarlyImages(engine.again) as images:
+        make_builder(monkeypatch, engine, None).build_cell(locked, images)
+    named = f"{image_ref(locked.job)} names sha256:1"
+    assert engine.done == ["verdicts kept", named, "sha256:lower is gone", "closed"]
+
+
+def test_image_that_is_up_to_date_has_no_layers_exported(monkeypatch: pytest.MonkeyPatch, locked: LockedCell) -> None:
+    monkeypatch.setattr(early, "LEAST", 1)
+    engine = Engine()
+    builder = make_builder(monkeypatch, engine, None)
+    monkeypatch.setattr(builder.memo, "find", lambda *_: "sha256:1")
+    monkeypatch.setattr(engine, "find_image", lambda _: "sha256:1")
+    with EarlyImages(engine.again) as images:
+        assert not builder.build_cell(locked, images).fresh
+    assert engine.done == []
 
 
 def test_image_that_fails_a_check_is_gone_and_has_no_name(monkeypatch: pytest.MonkeyPatch, locked: LockedCell) -> None:
     engine = Engine()
     ask(monkeypatch, engine)
     with pytest.raises(CheckError, match="1 of 1 checks failed"):
-        make_builder(monkeypatch, engine, Publisher(documents=True), FAILED).build_cell(locked, EARLY)
+        make_builder(monkeypatch, engine, Publisher(documents=True), FAILED).build_cell(
+            locked, EarlyImages(engine.again)
+        )
     assert engine.done == ["sha256:1 is gone"]

@@ -32,7 +32,7 @@ def matrices(draw: st.DrawFn) -> list[Content]:
             f"p{number}",
             str(version),
             need=draw(st.sampled_from([Need.NONE, Need.RUNTIME, Need.PYTHON_NEEDED])),
-            size=draw(st.sampled_from([None, 10, 5_000, 200_000_000])),
+            size=draw(st.sampled_from([None, 10, 5_000, 80_000_000])),
         )
         for number in range(draw(st.integers(0, 12)))
         for version in range(draw(st.integers(1, 2)))
