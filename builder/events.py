@@ -21,6 +21,11 @@ class Step:
         """What tells one run of a step from another: builds that share it report the same, some later than others."""
         return self.digest, self.started
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was given up, which is no failure of its own: the same step runs elsewhere, or another failed."""
+        return "context canceled" in self.error
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:

@@ -229,7 +229,7 @@ def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:
             match event:
                 case Log():
                     words[event.step].append(event.text)
-                case Step() if event.error and failed is None:
+                case Step() if event.error and not event.cancelled and failed is None:
                     failed = event
                 case Built():  # the last one; what the build holds open is closed when the loop asks for more
                     image_id = event.image_id

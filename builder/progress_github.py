@@ -55,7 +55,7 @@ class GithubDisplay(PlainDisplay):
         if name != self._building and not self._many and not isinstance(event, Ended):
             self.stage(f"{name}: building")
             self._building = name
-        if isinstance(event, Step) and event.error:
+        if isinstance(event, Step) and event.error and not event.cancelled:
             self._explained.add(name)
         super().event(name, event)
 

@@ -131,7 +131,9 @@ class PlainDisplay:
     def _complete(self, name: str, step: Step) -> None:
         if rest := self._partial.pop(step.digest, ""):
             self._tell(name, step.digest, self._redact(rest))
-        if step.error:
+        if step.cancelled:
+            self._tell(name, step.digest, "cancelled")
+        elif step.error:
             self._trouble("failed", name, step.digest, step.error)
         elif step.cached:
             self._tell(name, step.digest, "cached")

@@ -113,7 +113,7 @@ class RichDisplay:
         if step.completed:
             self._running.pop(step.digest, None)
             self._partial.pop(step.digest, None)
-            if step.digest not in self._finished:
+            if step.digest not in self._finished and not step.cancelled:
                 self._finished.add(step.digest)
                 self._console.print(self._finished_line(name, step), no_wrap=True, overflow="ellipsis")
         elif step.started:

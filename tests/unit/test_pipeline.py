@@ -12,8 +12,8 @@ import pytest
 from builder import early, pipeline
 from builder.checks import GpuUse, Verdict
 from builder.early import EarlyImages
-from builder.errors import CheckError
-from builder.events import Built
+from builder.errors import BuildError, CheckError
+from builder.events import Built, Log, Step
 from builder.pipeline import Builder, image_ref
 from builder.project import load_project
 from builder.sbom.inventory import Inventory
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from builder.context import Context
+    from builder.events import Event
     from builder.locked import LockedCell
 
 INVENTORY = Inventory(prefix="/opt/env", packages=(), unclaimed=())
@@ -177,6 +178,22 @@ def test_image_that_does_not_tell_its_files_has_passed_all_the_same(
     make_builder(monkeypatch, engine, publisher).build_cell(locked, EarlyImages(engine.again))
     named = f"{image_ref(locked.job)} names sha256:1"
     assert engine.done == ["asked", "verdicts kept", named, "asked in a container of its own"]
+
+
+def test_failure_is_told_with_the_words_of_the_step_that_failed(
+    monkeypatch: pytest.MonkeyPatch, locked: LockedCell
+) -> None:
+    def build(*_: object, **__: object) -> Iterator[Event]:
+        yield Step(digest="a", name="[2/3] RUN shared", started=1.0, completed=2.0, error="context canceled")
+        yield Step(digest="b", name="[3/3] RUN make", started=1.0, completed=2.0, error="exit code: 3")
+        yield Log(step="a", stream=1, text="of no interest\n")
+        yield Log(step="b", stream=2, text="no rule to make target\n")
+        raise BuildError("exit code 3")
+
+    engine = Engine()
+    monkeypatch.setattr(engine, "build", build)
+    with pytest.raises(BuildError, match=r"RUN make: exit code 3\n +no rule to make target$"):
+        make_builder(monkeypatch, engine, None).build_cell(locked, EarlyImages(engine.again))
 
 
 def test_lower_layers_are_built_beside_the_cell_and_their_image_is_removed(

@@ -39,6 +39,10 @@ def replay(name: str) -> list[Event]:
     return events
 
 
+# What BuildKit says of a step that another build runs as well (a recorded build of two images at once).
+GIVEN_UP = "failed to calculate checksum of ref abc::def: context canceled: context canceled"
+
+
 def draw(kind: type[PlainDisplay], events: Iterable[Event], *, stage: str = "") -> list[str]:
     """Return the lines that are drawn, without their times."""
     out = io.StringIO()
@@ -70,6 +74,23 @@ def test_recorded_build_is_told_step_by_step() -> None:
 def test_recorded_failure_shows_words_and_error() -> None:
     text = "\n".join(draw(PlainDisplay, replay("failure")))
     assert re.search(r"^#(\d+) words before the end\n#\1 failed: .*exit code: 3$", text, re.M)
+
+
+@pytest.mark.parametrize("kind", [PlainDisplay, GithubDisplay])
+def test_step_that_was_given_up_for_the_same_elsewhere_is_no_failure(kind: type[PlainDisplay]) -> None:
+    text = "\n".join(draw(kind, [step(started=1.0), step(started=1.0, completed=2.0, error=GIVEN_UP)]))
+    assert "#1 cancelled" in text
+    assert "failed" not in text
+    assert "error" not in text
+
+
+def test_github_annotates_the_failure_of_a_cell_whose_steps_were_only_given_up() -> None:
+    out = io.StringIO()
+    with Progress(GithubDisplay(redact, out)) as progress:
+        progress.plan([CellWork(cell="one", layers=())])
+        progress.event("one", step(started=1.0, completed=2.0, error=GIVEN_UP))
+        progress.event("one", Ended(cell="one", state="failed", text="no disk", seconds=1.0))
+    assert any(line.startswith("::error") and "no disk" in line for line in told(out))
 
 
 def test_step_is_told_once_however_often_it_is_reported() -> None:

@@ -82,6 +82,15 @@ def test_sign_tells_how_a_step_ended(more: dict[str, object], sign: str, progres
     assert sign in printed(progress)
 
 
+def test_step_that_was_given_up_leaves_no_line(progress: RichDisplay) -> None:
+    progress.event("cell", Step(digest="a", name=RUN, started=1.0))
+    progress.event("cell", Step(digest="a", name=RUN, started=1.0, completed=2.0, error="context canceled"))
+    assert RUN not in live(progress)
+    assert RUN not in printed(progress)
+    progress.event("cell", Step(digest="a", name=RUN, started=1.0, completed=3.0))
+    assert RUN in printed(progress)
+
+
 def test_stage_is_live_until_the_result(progress: RichDisplay) -> None:
     progress.stage("solving 12 cells")
     assert "solving 12 cells" in live(progress)
