@@ -152,9 +152,10 @@ class Builder:
     def _build_checked(self, locked: LockedCell, context: Context, early: EarlyImages) -> Image:
         engine, job = self.engine, locked.job
         ref = image_ref(job)
-        base = self.sources.base_ref(job.base.key)
+        arguments = self._find_arguments(locked)
+        base = arguments.get("BASE")
         on = job.base.digest if job.base.digest and not base else engine.find_base(base or job.base.ref)
-        recipe = digest_recipe(context, self._find_arguments(locked), on, engine.export) if on else ""
+        recipe = digest_recipe(context, arguments, on, engine.export) if on else ""
         if recipe and (image_id := self.memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
             return Image(ref=ref, image_id=image_id, fresh=False)
         with early.beside(locked, context, partial(self._build_lower, locked)):

@@ -86,6 +86,7 @@ def test_error_in_the_stream_says_what_to_do(message: str, kind: type[EngineErro
             "no container engine",
         ),
         (requests.ConnectionError("('Connection aborted.', ConnectionResetError(104))"), "connection .* broke"),
+        (requests.ReadTimeout("Read timed out. (read timeout=60)"), "connection .* broke"),
         (APIError("500 Server Error", explanation="write: no space left on device"), "disk is full"),
         (APIError("409 Conflict", explanation="conflict: in use"), "refused: conflict: in use"),
     ],
