@@ -44,7 +44,7 @@ proto: $(VENV)/.installed-dev ## Generate builder/proto from buildkit.proto
 	cd builder/proto && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. buildkit.proto
 
 pins: $(VENV)/.installed-dev ## Pin what the workflow installs, by hash, in .github/requirements.txt
-	echo hatchling | $(BIN)/uv pip compile --quiet pyproject.toml - --extra sign --universal --python-version 3.11 \
+	echo hatchling | $(BIN)/uv pip compile --quiet pyproject.toml - --extra sign --extra sigstore --universal --python-version 3.11 \
 	    --upgrade --generate-hashes --no-header --no-annotate --output-file .github/requirements.txt > /dev/null
 
 clean: ## Remove the virtual environment and tool caches

@@ -106,24 +106,24 @@ def attach_documents(
 
 
 def require_documents(
-    registry: Registry, repository: str, digest: str, *, signed: Collection[str] | None = None
+    registry: Registry, repository: str, digest: str, *, signed: Collection[str] | None = None, who: str = ""
 ) -> None:
     """Raise RegistryError unless all documents are attached to the manifest of a digest.
 
-    With `signed`, the digests that a key vouches for, only these count.
+    With `signed`, the digests that somebody vouches for, only these count; `who` is what a person calls them.
     """
     there = _list_documents(registry, repository, digest, signed)
     missing = [kind for kind in TYPES if kind not in there]
     if not missing:
         return
     name = f"{registry.host}/{repository}"
-    which = "" if signed is None else " that the key has signed"
+    which = "documents" if signed is None else f"documents that {who} has signed"
     hint = (
         "`imgbuild build --push` attaches what is missing: run it again; --no-documents does without."
         if signed is None
-        else f"`imgbuild build --push {name.rpartition('/')[0]} --stage` with the same --sign-key publishes it signed."
+        else f"`imgbuild build --push {name.rpartition('/')[0]} --stage` and the same --sign-key or --sign-as."
     )
-    raise RegistryError(f"{name}@{digest} lacks documents{which}: {', '.join(missing)}", hint=hint)
+    raise RegistryError(f"{name}@{digest} lacks {which}: {', '.join(missing)}", hint=hint)
 
 
 def attach_results(

@@ -110,6 +110,12 @@ class VerifyError(ImgbuildError):
     exit_code = 14
 
 
+class SigningError(ImgbuildError):
+    """An identity cannot be proven, or Sigstore does not let it sign or cannot be asked."""
+
+    exit_code = 15
+
+
 class Cancelled(ImgbuildError):  # noqa: N818 - no error of anybody's
     """It was told to stop, and did; the exit code is that of a process that SIGINT ended."""
 

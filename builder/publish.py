@@ -11,7 +11,7 @@ from builder.checks.suites import digest_checks
 from builder.errors import RegistryError
 from builder.registry.content import Descriptor, parse_descriptor
 from builder.sbom.files import list_files
-from builder.signing.signatures import list_signed, sign_image
+from builder.signing.vouching import list_signed, sign_image
 from builder.tags import list_moving_tags, tag_image, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from builder.registry.content import Manifest
     from builder.registry.writing import Writer
     from builder.sbom.inventory import Inventory
-    from builder.signing.keys import SigningKey
+    from builder.signing.vouching import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Publisher:
     """Publishes images of one engine below `path` of a registry. Any number of threads may use it.
 
     `sources` are the files that describe each image, by its name, and `builder_id` is who builds: for provenance. With
-    a `key` each image is signed, together with its documents; without `documents` it gets neither. Where images are
+    a `signer` each image is signed, together with its documents; without `documents` it gets neither. Where images are
     `staged`, it is `Staging.promote` that lets the tags that move name them.
     """
 
@@ -43,7 +43,7 @@ class Publisher:
     builder_id: str
     documents: bool = True
     staged: bool = False
-    key: SigningKey | None = None
+    signer: Signer | None = None
 
     def publish(
         self,
@@ -120,14 +120,14 @@ class Publisher:
         raise RegistryError(message, hint="who else pushes there? Run the same command again.")
 
     def _attach(self, repository: str, image: Descriptor, facts: Facts) -> None:
-        if self.key is None:
+        if self.signer is None:
             attach_documents(self.writer, repository, image, facts)
             return
-        # Only what this key has signed before may be signed again without being made again.
-        signed = list_signed(self.writer, repository, image.digest, self.key.public)
+        # Only what the same has signed before may be signed again without being made again.
+        signed = list_signed(self.writer, repository, image.digest, self.signer.public)
         documents = frozenset(attach_documents(self.writer, repository, image, facts, trusted=signed).values())
         if not documents <= signed:
-            sign_image(self.writer, repository, image, documents, self.key)
+            sign_image(self.writer, repository, image, documents, self.signer)
 
     def _name(self, repository: str, tag: str) -> str:
         return f"{self.writer.host}/{repository}:{tag}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from builder.attach import attach_results, describe_subject, require_documents
 from builder.checks.suites import digest_checks
 from builder.errors import CheckError
-from builder.signing.signatures import list_signed, sign_image
+from builder.signing.vouching import list_signed, sign_image
 from builder.tags import list_moving_tags, tag_lasting, tag_waiting
 
 if TYPE_CHECKING:
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from builder.lock import Environment
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
-    from builder.signing.keys import SigningKey
+    from builder.signing.vouching import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
     """The images of cells in `place` (`host/path`); `contexts` are what the cells are built from, by id.
 
-    With a `key` an image that the key has signed is signed once more, together with what a test found; no other image
-    is found or promoted. Without `documents` it needs none, and what a test found is not attached.
+    With a `signer` an image that the same has signed is signed once more, together with what a test found; no other is
+    found or promoted. Without `documents` it needs none, and what a test found is not attached.
     """
 
     registry: Writer
     place: str
     contexts: Mapping[str, Context]
     documents: bool = True
-    key: SigningKey | None = None
+    signer: Signer | None = None
 
     def name(self, job: Job) -> str:
         """Return what the engine calls the repository of a cell's images."""
@@ -44,8 +44,8 @@ class Staging:
     def find(self, job: Job) -> Descriptor:
         """Return the manifest of a cell's image: the one that waits, else the first that was published from the same.
 
-        Raises CheckError when neither is there, and RegistryError, also for one that the key has not signed with all
-        its documents: whoever may push there can let these tags name another image.
+        Raises CheckError when neither is there, and RegistryError, also for one that the signer has not signed with
+        all its documents: whoever may push there can let these tags name another image.
         """
         context, repository = self.contexts[job.cell.id], self._repository(job)
         tag = tag_lasting(job, context)
@@ -53,7 +53,7 @@ class Staging:
         if found is None:
             hint = f"run `imgbuild build --push {self.place} --stage` for it first."
             raise CheckError(f"{self.name(job)}:{tag} is not in the registry", hint=hint)
-        if self.key:
+        if self.signer:
             self._require_documents(repository, found.digest)
         return found
 
@@ -64,30 +64,30 @@ class Staging:
 
         What the test found is attached to the image before; nothing of the image itself is uploaded. Raises
         RegistryError, also for an image whose documents are not all attached, as where its publishing was stopped, or
-        that the key has not signed with all of them; then none, or the first of them, have moved.
+        that the signer has not signed with all of them; then none, or the first of them, have moved.
         """
         repository = self._repository(job)
         if self.documents:
             signed = self._require_documents(repository, image.digest)
             results = self._attach(job, environment, image, verdicts)
-            if self.key and results not in signed:
-                sign_image(self.registry, repository, image, signed | {results}, self.key)
+            if self.signer and results not in signed:
+                sign_image(self.registry, repository, image, signed | {results}, self.signer)
         tags = list_moving_tags(job)
         for tag in tags:
             self.registry.copy_tag(repository, image.digest, tag)
         return tuple(f"{self.name(job)}:{tag}" for tag in tags)
 
     def _require_documents(self, repository: str, digest: str) -> frozenset[str]:
-        """Return what the key has signed of an image, all its documents among it; without a key, nothing.
+        """Return what the signer has signed of an image, with all its documents; without a signer, nothing.
 
-        Raises RegistryError unless all are attached, and signed where there is a key: it vouches for nothing new but
-        what a test found.
+        Raises RegistryError unless all are attached, and signed where there is a signer, who vouches for nothing new
+        but what a test found.
         """
-        if self.key is None:
+        if self.signer is None:
             require_documents(self.registry, repository, digest)
             return frozenset()
-        signed = list_signed(self.registry, repository, digest, self.key.public)
-        require_documents(self.registry, repository, digest, signed=signed)
+        signed = list_signed(self.registry, repository, digest, self.signer.public)
+        require_documents(self.registry, repository, digest, signed=signed, who=self.signer.public.name)
         return signed
 
     def _attach(self, job: Job, environment: Environment, image: Descriptor, verdicts: Sequence[Verdict]) -> str:

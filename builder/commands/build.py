@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_documents, add_network, read_key, redacted, say_local_indexes
+from builder.commands.options import add_documents, add_network, read_signer, redacted, say_local_indexes
 from builder.commands.selection import add_selection, choose_cells
 from builder.errors import Cancelled
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from builder.project import Project
     from builder.publish import Publisher
     from builder.registry.writing import Writer
-    from builder.signing.keys import SigningKey
+    from builder.signing.vouching import Signer
     from builder.sources import Sources
     from builder.work import Ended
 
@@ -67,6 +67,8 @@ def build(
     workers: int | None,
     registry: str | None,
     key: Path | None,
+    identity: str | None,
+    trust: Path | None,
     *,
     bare: bool,
     everything: bool,
@@ -95,11 +97,13 @@ def build(
 
     if not (everything or images or python or cuda or ids):
         raise click.UsageError("choose cells: imgbuild build --cuda 11.8 --py 3.10, an image's name, or --all")
-    if not registry and (staged or key or insecure or bare):
-        told = "--stage, --sign-key, --no-documents and --insecure say how images are pushed"
+    if not registry and (staged or key or identity or trust or insecure or bare):
+        told = (
+            "--stage, --sign-key, --sign-as, --trust-config, --no-documents and --insecure say how images are pushed"
+        )
         raise click.UsageError(f"{told}, so they go with --push")
     target = split_registry(registry) if registry else None
-    signing = read_key(key, bare=bare)
+    signer = read_signer(key, identity, trust, bare=bare)
     project, cells = choose_cells(context.obj, images, python, cuda, ids)
     planned = require_plan(project, cells) if locked else None
     locks = read_locks(project, cells)
@@ -118,7 +122,7 @@ def build(
         if target:
             place = find_place(target[0], found, insecure=insecure)
             writer = stack.enter_context(Writer(place, engine.credentials))
-            publisher = _make_publisher(writer, target[1], engine, project, signing, bare=bare, staged=staged)
+            publisher = _make_publisher(writer, target[1], engine, project, signer, bare=bare, staged=staged)
         about = engine.describe()
         began = time.monotonic()
         builder = Builder(
@@ -146,7 +150,7 @@ def build(
 
 
 def _make_publisher(
-    writer: Writer, path: str, engine: Engine, project: Project, key: SigningKey | None, *, bare: bool, staged: bool
+    writer: Writer, path: str, engine: Engine, project: Project, signer: Signer | None, *, bare: bool, staged: bool
 ) -> Publisher:
     from builder.attach import digest_sources
     from builder.publish import Publisher
@@ -160,7 +164,7 @@ def _make_publisher(
         builder_id=name_builder(),
         documents=not bare,
         staged=staged,
-        key=key,
+        signer=signer,
     )
 
 

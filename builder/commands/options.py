@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builder.registry.client import Registry
     from builder.registry.place import Place
     from builder.registry.writing import Writer
-    from builder.signing.keys import SigningKey
+    from builder.signing.vouching import Signer
     from builder.sources import Sources
 
 _PROGRESS = ("auto", "rich", "plain", "github", "quiet")
@@ -48,7 +48,7 @@ def add_registry(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def add_documents(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of those that attach documents to images in a registry: `key` and `bare`."""
+    """Give a command the options of those that attach documents to images: `bare`, `key`, `identity` and `trust`."""
     for option in (
         click.option(
             "--no-documents", "bare", is_flag=True, help="Attach nothing: for a registry that takes images alone."
@@ -59,20 +59,48 @@ def add_documents(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="Sign images and documents with this private key, in PEM; IMGBUILD_SIGN_PASSWORD is its password.",
         ),
+        click.option(
+            "--sign-as",
+            "identity",
+            metavar="IDENTITY",
+            help="Sign them by this identity, through Sigstore: that of the job on GitHub or GitLab, or of the token "
+            "in SIGSTORE_ID_TOKEN.",
+        ),
     ):
         command = option(command)
-    return command
+    return add_trust(command)
 
 
-def read_key(path: Path | None, *, bare: bool) -> SigningKey | None:
-    """Return the key that signs, None where there is none. Raises ImgbuildError, and UsageError with `bare`."""
-    from builder.signing.keys import read_signing_key
+def add_trust(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option that names a Sigstore of one's own: `trust`."""
+    return click.option(
+        "--trust-config",
+        "trust",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="The Sigstore to trust and to use, as `sigstore --trust-config` takes it.  [default: the public one]",
+    )(command)
 
-    if path is None:
-        return None
-    if bare:
-        raise click.UsageError("--sign-key signs images together with their documents, so not with --no-documents")
-    return read_signing_key(path)
+
+def read_signer(key: Path | None, identity: str | None, trust: Path | None, *, bare: bool) -> Signer | None:
+    """Return who signs, None where nobody does.
+
+    Raises ImgbuildError, of which SigningError is one, and UsageError for options that do not go together.
+    """
+    if key and identity:
+        raise click.UsageError("images are signed with --sign-key or with --sign-as, not with both")
+    if trust and not identity:
+        raise click.UsageError("--trust-config is about identities, so it goes with --sign-as")
+    if bare and (key or identity):
+        raise click.UsageError("images are signed together with their documents, so not with --no-documents")
+    if key:
+        from builder.signing.keys import read_signing_key
+
+        return read_signing_key(key)
+    if identity:
+        from builder.signing.identity import read_identity_signer
+
+        return read_identity_signer(identity, trust)
+    return None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_documents, add_progress, add_registry, open_writer, read_key, redacted
+from builder.commands.options import add_documents, add_progress, add_registry, open_writer, read_signer, redacted
 from builder.commands.selection import add_selection, choose_cells
 from builder.errors import Cancelled, CheckError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
     from builder.project import Project
     from builder.prove import Proof
-    from builder.signing.keys import SigningKey
+    from builder.signing.vouching import Signer
     from builder.sources import Sources
     from builder.staged import Staging
 
@@ -54,6 +54,8 @@ def test(
     place: str | None,
     sources: str | None,
     key: Path | None,
+    identity: str | None,
+    trust: Path | None,
     *,
     bare: bool,
     everything: bool,
@@ -80,16 +82,17 @@ def test(
         raise click.UsageError("choose cells: imgbuild test --cuda 11.8 --py 3.10, an image's name, or --all")
     if not place and (promote or insecure or sources):
         raise click.UsageError("--promote, --insecure and --sources are about a registry, so they go with --registry")
-    if (key or bare) and not promote:
-        raise click.UsageError("--sign-key and --no-documents are about what gets its tags, so they go with --promote")
-    signing = read_key(key, bare=bare)
+    if (key or identity or trust or bare) and not promote:
+        which = "--sign-key, --sign-as, --trust-config and --no-documents are about what gets its tags"
+        raise click.UsageError(f"{which}, so they go with --promote")
+    signer = read_signer(key, identity, trust, bare=bare)
     project, cells = choose_cells(context.obj, images, python, cuda, ids)
     environments = find_environments(project, cells, read_locks(project, cells))
     locked = [(make_job(project, cell), found) for cell, found in zip(cells, environments, strict=True)]
     found = find_sources(sources)
     with (
         redacted(found),
-        _open_staging(project, cells, place, found, signing, bare=bare, insecure=insecure) as staging,
+        _open_staging(project, cells, place, found, signer, bare=bare, insecure=insecure) as staging,
         choose_progress(progress, found.redact, cells=len(cells)) as drawn,
         Engine() as engine,
     ):
@@ -113,7 +116,7 @@ def _open_staging(
     cells: Sequence[Cell],
     place: str | None,
     sources: Sources,
-    key: SigningKey | None,
+    signer: Signer | None,
     *,
     bare: bool,
     insecure: bool,
@@ -127,7 +130,7 @@ def _open_staging(
         return
     contexts = {it.id: render_cell(project, it) for it in lay_out(project, cells, require_plan(project, cells))}
     with open_writer(place, sources, insecure=insecure) as writer:
-        yield Staging(registry=writer, place=place, contexts=contexts, documents=not bare, key=key)
+        yield Staging(registry=writer, place=place, contexts=contexts, documents=not bare, signer=signer)
 
 
 def _draw(proofs: Sequence[Proof], redact: Callable[[str], str]) -> Iterator[str]:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 EMPTY = b"{}"
 """The configuration of an artifact that needs none (image-spec, manifest.md, "Guidance for an Empty Descriptor")."""
 
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+"""The type of that configuration."""
+
 _ROUNDS = 5
 """How often an upload is begun, or an index written, before it counts as impossible."""
 
@@ -200,7 +202,7 @@ def make_manifest(subject: Descriptor, artifact: Artifact, *, old: bool = False)
     Source: github.com/opencontainers/image-spec, manifest.md, "Guidelines for Artifact Usage".
     """
     kind = {} if old else {"artifactType": artifact.artifact_type}
-    config = artifact.artifact_type if old else _EMPTY_TYPE
+    config = artifact.artifact_type if old else EMPTY_TYPE
     blob_told = {"annotations": dict(artifact.blob_annotations)} if artifact.blob_annotations else {}
     told = {"annotations": dict(artifact.annotations)} if artifact.annotations else {}
     document = {

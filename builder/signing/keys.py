@@ -12,12 +12,18 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import ImgbuildError
+from builder.signing.signatures import attach_signature, list_targets, read_claims
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+    from builder.registry.client import Registry
+    from builder.registry.content import Descriptor
+    from builder.registry.writing import Writer
+    from builder.signing.payload import Claim
 
 PASSWORD = "IMGBUILD_SIGN_PASSWORD"  # noqa: S105 (the variable's name)
 """Environment variable with the password of a signing key that has one."""
@@ -31,6 +37,11 @@ class PublicKey:
     """A key that tells whether somebody who has the other half has signed something."""
 
     key: EllipticCurvePublicKey | Ed25519PublicKey
+    name: str = "the key"
+
+    def read_claims(self, registry: Registry, repository: str, image: str) -> tuple[Claim, ...]:
+        """Return what the owner of the key has signed of an image. Raises RegistryError."""
+        return read_claims(registry, repository, list_targets(registry, repository, image), image, self)
 
     def has_signed(self, data: bytes, signature: bytes) -> bool:
         """Return whether a signature is this key's, of these bytes."""
@@ -57,6 +68,10 @@ class SigningKey:
     def public(self) -> PublicKey:
         """The half that others may have."""
         return PublicKey(key=self.key.public_key())
+
+    def attach(self, writer: Writer, repository: str, image: Descriptor, claim: Claim) -> None:
+        """Sign an image and its documents. Raises RegistryError."""
+        attach_signature(writer, repository, image, claim, self)
 
     def sign(self, data: bytes) -> bytes:
         """Return a signature of some bytes."""

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from builder.errors import RegistryError
 from builder.registry.client import MANIFEST_LIMIT
-from builder.registry.content import ContentError, parse_descriptor, parse_descriptors
+from builder.registry.content import ContentError, parse_descriptors
 from builder.registry.writing import Artifact, make_manifest
 from builder.signing.payload import Claim, dump_claim, parse_claim
 
@@ -55,22 +54,6 @@ def attach_signature(writer: Writer, repository: str, image: Descriptor, claim: 
     writer.put_manifest(repository, name_tag(image.digest), merged, known.media_type)
 
 
-def sign_image(writer: Writer, repository: str, image: Descriptor, documents: Iterable[str], key: SigningKey) -> None:
-    """Sign an image together with documents, by the digests of their manifests. Raises RegistryError."""
-    claim = Claim(repository=f"{writer.host}/{repository}", image=image.digest, documents=frozenset(documents))
-    try:
-        attach_signature(writer, repository, image, claim, key)
-    except RegistryError as error:
-        message = f"{claim.repository}@{image.digest}: its signature cannot be attached: {error.message}"
-        raise RegistryError(message, hint=error.hint) from error
-
-
-def list_signed(registry: Registry, repository: str, image: str, key: PublicKey) -> frozenset[str]:
-    """Return the documents of an image that the owner of a key has signed. Raises RegistryError."""
-    claims = read_claims(registry, repository, [name_tag(image)], image, key)
-    return frozenset(digest for claim in claims for digest in claim.documents)
-
-
 def list_targets(registry: Registry, repository: str, image: str) -> list[str]:
     """Return where signatures of an image may be: their tag, and what is attached."""
     attached = registry.list_referrers(repository, image)
@@ -111,8 +94,3 @@ def _list_signatures(registry: Registry, repository: str, target: str) -> Iterat
             continue
         if blob.media_type == _PAYLOAD and signature and blob.size <= MANIFEST_LIMIT:
             yield blob, signature
-
-
-def read_subject(document: dict[str, Any], where: str) -> str:
-    """Return the digest of what a manifest is attached to. Raises ContentError."""
-    return parse_descriptor(document.get("subject"), where).digest

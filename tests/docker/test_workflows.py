@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.docker.conftest import IMGBUILD
 from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 from tests.unit.test_signing import write_keys
+from tests.unit.test_workflows import SIGN_AS
 from tests.workflow import Runner, read_jobs, with_programs
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def make_runner(lab: Lab, registry: Registry, tmp_path: Path) -> Callable[..., R
             "vars.IMGBUILD_GPU_RUNNER && '--stage'": "--stage"
             if variables and "IMGBUILD_GPU_RUNNER" in variables
             else "",
+            SIGN_AS: "",
             "vars.IMGBUILD_REGISTRY_USER || github.actor": USER,
             "secrets.IMGBUILD_REGISTRY_PASSWORD || github.token": PASSWORD,
         }

@@ -30,8 +30,9 @@ from builder.registry.place import Place, Ref
 from builder.registry.writing import Artifact, Writer
 from builder.signing.keys import PASSWORD, read_public_key, read_signing_key
 from builder.signing.payload import Claim, dump_claim, parse_claim
-from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims, sign_image
+from builder.signing.signatures import SIGNATURE, attach_signature, list_targets, name_tag, read_claims
 from builder.signing.verify import Finding, verify_image
+from builder.signing.vouching import sign_image
 from builder.staged import Staging
 from builder.tags import tag_waiting
 from tests.unit.test_attach import (
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from builder.registry.content import Descriptor
     from builder.signing.keys import SigningKey
     from builder.signing.verify import Verified
+    from builder.signing.vouching import Signer
     from tests.registry import FakeRegistry
 
 __all__ = ["locked"]  # fixtures
@@ -311,10 +313,10 @@ def publish(
     fake: FakeRegistry,
     writer: Writer,
     locked: LockedCell,
-    key: SigningKey | None,
+    signer: Signer | None,
 ) -> Engine:
     engine = Engine(fake, one=1)
-    publisher = make_publisher(engine, writer, key=key)
+    publisher = make_publisher(engine, writer, signer=signer)
     run(publisher, engine, locked)
     return engine
 
@@ -332,9 +334,9 @@ def test_fault_of_a_signature_says_what_was_going_on(
     assert "The registry's own log says more." in str(caught.value)
 
 
-def verify(fake: FakeRegistry, key: SigningKey, target: str = "latest") -> Verified:
+def verify(fake: FakeRegistry, signer: Signer, target: str = "latest") -> Verified:
     with Writer(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: None) as registry:
-        return verify_image(registry, Ref(host=fake.address, repository=NAME, target=target), key.public)
+        return verify_image(registry, Ref(host=fake.address, repository=NAME, target=target), signer.public)
 
 
 def list_faults(verified: Verified) -> dict[str, str]:
@@ -390,7 +392,7 @@ def test_document_that_somebody_slipped_in_is_not_signed_and_not_believed(
     made.find = lambda: {"python": "pass", "device": "pass"}  # type: ignore[method-assign]
     attach_documents(writer, NAME, image, make_facts(made, image.digest))
     forged = {it["digest"] for it in fake.referrers[image.digest]}
-    run(make_publisher(engine, writer, key=key), engine, locked)
+    run(make_publisher(engine, writer, signer=key), engine, locked)
     verified = verify(fake, key)
     assert verified.passed
     (checks,) = (finding for finding in verified.findings if finding.name == "checks")
@@ -484,9 +486,9 @@ def test_command_prints_the_digest_that_was_verified(
     assert failed.stdout == ""
 
 
-def promote(fake: FakeRegistry, writer: Writer, locked: LockedCell, key: SigningKey | None) -> None:
+def promote(fake: FakeRegistry, writer: Writer, locked: LockedCell, signer: Signer | None) -> None:
     place = f"{fake.address}/team"
-    staging = Staging(registry=writer, place=place, contexts={locked.id: CONTEXT}, key=key)
+    staging = Staging(registry=writer, place=place, contexts={locked.id: CONTEXT}, signer=signer)
     staging.promote(locked.job, locked.environment, staging.find(locked.job), FOUND)
 
 
@@ -539,9 +541,9 @@ def test_image_that_the_key_never_signed_is_neither_found_nor_promoted_nor_signe
     fake: FakeRegistry, writer: Writer, locked: LockedCell, tmp_path: Path
 ) -> None:
     key, engine = make_key(tmp_path), Engine(fake, one=1)
-    run(make_publisher(engine, writer, key=key, staged=True), engine, locked)
+    run(make_publisher(engine, writer, signer=key, staged=True), engine, locked)
     foreign = slip_in(fake, writer, locked)
-    staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT}, key=key)
+    staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT}, signer=key)
     before = dict(fake.tags[NAME])
     with pytest.raises(RegistryError, match=f"{foreign} lacks documents that the key has signed") as caught:
         staging.find(locked.job)
@@ -552,7 +554,7 @@ def test_image_that_the_key_never_signed_is_neither_found_nor_promoted_nor_signe
         staging.promote(locked.job, locked.environment, image, FOUND)
     assert fake.tags[NAME] == before
     assert read_claims(writer, NAME, list_targets(writer, NAME, foreign), foreign, key.public) == ()
-    run(make_publisher(engine, writer, key=key, staged=True), engine, locked)
+    run(make_publisher(engine, writer, signer=key, staged=True), engine, locked)
     promote(fake, writer, locked, key)
     assert fake.tags[NAME]["latest"] == engine.image_id
 

@@ -11,6 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.sigstore import WORKFLOW
 from tests.workflow import EXPRESSION, GITHUB, Runner, read_jobs, with_programs
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FILES = [*WORKFLOWS, *sorted((GITHUB / "actions").glob("*/action.yml"))]
 IMAGES = read_jobs("images.yml")
+SIGN_AS = "vars.IMGBUILD_SIGN_KEYLESS && format('https://github.com/{0}', github.workflow_ref)"
+"""Whose certificate Sigstore gives a job on GitHub (github.com/sigstore/fulcio, docs/oidc.md, "GitHub")."""
 
 
 def steps(path: Path) -> Iterator[dict[str, Any]]:
@@ -47,6 +50,7 @@ def test_libraries_of_others_are_pinned_by_their_hashes() -> None:
             *project["build-system"]["requires"],
             *project["project"]["dependencies"],
             *project["project"]["optional-dependencies"]["sign"],
+            *project["project"]["optional-dependencies"]["sigstore"],
         )
     ]
     text = (GITHUB / "requirements.txt").read_text()
@@ -82,7 +86,8 @@ def test_only_jobs_that_publish_or_promote_may_write_and_pull_requests_do_not_re
     assert yaml.safe_load((GITHUB / "workflows" / "images.yml").read_text())["permissions"] == {}
     writing = {name for name, job in IMAGES.items() if "write" in job["permissions"].values()}
     assert writing == {"publish", "gpu"}
-    assert all(IMAGES[name]["permissions"] == {"contents": "read", "packages": "write"} for name in writing)
+    needed = {"contents": "read", "packages": "write", "id-token": "write"}
+    assert all(IMAGES[name]["permissions"] == needed for name in writing)
     assert IMAGES["publish"]["if"] == "github.ref == 'refs/heads/main'", "nor does a branch, by hand"
     assert IMAGES["build"]["if"] == "github.ref != 'refs/heads/main'"
     assert [name for name, job in IMAGES.items() if "secrets." in str(job)] == ["publish", "gpu"]
@@ -106,7 +111,10 @@ def test_login_does_not_stay_on_a_machine_that_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("job", ["publish", "gpu"])
 @pytest.mark.parametrize("key", ["", "-----BEGIN KEY-----\nAA==\n-----END KEY-----"])
-def test_who_publishes_or_promotes_signs_where_there_is_a_key(tmp_path: Path, job: str, key: str) -> None:
+@pytest.mark.parametrize("identity", ["", WORKFLOW])
+def test_who_publishes_or_promotes_signs_with_a_key_or_as_the_workflow(
+    tmp_path: Path, job: str, key: str, identity: str
+) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "docker").write_text("#!/bin/sh\ncat > /dev/null\n")
@@ -114,10 +122,14 @@ def test_who_publishes_or_promotes_signs_where_there_is_a_key(tmp_path: Path, jo
     for program in programs.iterdir():
         program.chmod(0o755)
     values = dict.fromkeys(EXPRESSION.findall(str(IMAGES[job])), "") | {"secrets.IMGBUILD_SIGN_KEY": key}
+    assert SIGN_AS in values
+    values[SIGN_AS] = identity
     environment = {"PATH": with_programs(programs), "HOME": str(tmp_path)}
     done, _ = Runner(folder=tmp_path, scratch=tmp_path, environment=environment, values=values).run(IMAGES[job])
     assert not any(step.returncode for step in done), done[-1].stderr
-    assert ("--sign-key /dev/stdin" in (tmp_path / "asked").read_text()) is bool(key)
+    asked = (tmp_path / "asked").read_text()
+    assert ("--sign-key /dev/stdin" in asked) is bool(key)
+    assert asked.count(f"--sign-as {WORKFLOW}\n") == asked.count("--sign-as") == bool(identity)
     assert (tmp_path / "given").read_text() == key + "\n"
     (tmp_path / "given").unlink()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,0 +1,101 @@
+"""Signatures as others read them: cosign, as Debian ships it, of images that were built and pushed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.docker.conftest import give_up
+from tests.docker.test_push import registry  # noqa: F401 (a fixture)
+from tests.kit.debian import download_packages
+from tests.kit.workspace import Workspace
+from tests.sigstore import GITHUB, WORKFLOW, make_token, run_sigstore
+from tests.unit.test_signing import write_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.docker.conftest import Lab
+    from tests.docker.test_push import Registry
+
+    Cosign = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cosign(kit: Path, tmp_path: Path) -> Cosign:
+    """Return a function that runs cosign 3 on a registry without TLS."""
+    program = kit / "cosign" / "usr" / "bin" / "cosign"
+    if not program.exists():
+        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
+            give_up("cosign is not in the kit; the tests of .ci/run bring it")
+        workspace = Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log")
+        package = download_packages(workspace, "sid", ("cosign",))["cosign"]
+        subprocess.run(["dpkg", "--extract", package, kit / "cosign"], check=True, capture_output=True)
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, *words, "--allow-http-registry"],
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_cosign_verifies_what_a_key_signed(
+    lab: Lab,
+    registry: Registry,  # noqa: F811
+    cosign: Cosign,
+    tmp_path: Path,
+) -> None:
+    lab.define()
+    folders = [tmp_path / name for name in ("ours", "other")]
+    for folder in folders:
+        folder.mkdir()
+    ours, other = (write_keys(folder, ec.generate_private_key(ec.SECP256R1())) for folder in folders)
+    done = lab.build("--push", registry.address, "--sign-key", str(ours))
+    assert done.returncode == 0, done.stderr
+    ref = done.stdout.strip()
+    verified = cosign("verify", "--insecure-ignore-tlog", "--key", ours.with_suffix(".pub"), ref)
+    assert verified.returncode == 0, verified.stderr
+    (payload,) = json.loads(verified.stdout)
+    assert payload["critical"]["image"]["docker-manifest-digest"] == registry.manifest(ref)[0]
+    refused = cosign("verify", "--insecure-ignore-tlog", "--key", other.with_suffix(".pub"), ref)
+    assert refused.returncode != 0
+
+
+def test_cosign_verifies_what_an_identity_signed(
+    any_lab: Lab,
+    registry: Registry,  # noqa: F811
+    cosign: Cosign,
+    tmp_path: Path,
+) -> None:
+    any_lab.define()
+    any_lab.env["SIGSTORE_ID_TOKEN"] = token = make_token()
+    trust, root = tmp_path / "trust.json", tmp_path / "root.json"
+    with run_sigstore() as sigstore:
+        trust.write_text(json.dumps(sigstore.describe()))
+        root.write_text(json.dumps(sigstore.describe()["trustedRoot"]))
+        for _ in range(2):
+            done = any_lab.build("--push", registry.address, "--sign-as", WORKFLOW, "--trust-config", str(trust))
+            assert done.returncode == 0, done.stderr
+            assert token not in done.stdout + done.stderr
+        assert len(sigstore.logged) == 1
+    ref = done.stdout.strip()
+    who = ("--certificate-identity", WORKFLOW, "--certificate-oidc-issuer", GITHUB)
+    verified = cosign("verify", *who, "--trusted-root", root, ref)
+    assert verified.returncode == 0, verified.stderr
+    (payload,) = json.loads(verified.stdout)
+    assert payload["critical"]["image"]["docker-manifest-digest"] == registry.manifest(ref)[0]
+    refused = cosign("verify", *who[:3], "https://id.example", "--trusted-root", root, ref)
+    assert refused.returncode != 0
+    ours = any_lab.run("verify", ref, *who, "--trust-config", str(trust), "--sources", "host")
+    assert ours.returncode == 0, ours.stderr
