@@ -33,7 +33,7 @@ _EPILOG = """\b
 Exit codes: 0 done · 1 failure · 2 usage · 3 definition or sources · 4 no such cell · 5 lock or plan missing or
 stale · 6 no solution · 7 engine · 8 build step failed · 9 image failed its checks · 10 registry ·
 11 slower than the baseline · 12 registry is not as the locks say · 13 damaged bundle · 14 not verified ·
-15 Sigstore does not let it sign · 130 interrupted
+15 Sigstore refuses, or cannot be asked · 130 interrupted
 """
 
 

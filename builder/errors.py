@@ -111,7 +111,7 @@ class VerifyError(ImgbuildError):
 
 
 class SigningError(ImgbuildError):
-    """An identity cannot be proven, or Sigstore does not let it sign or cannot be asked."""
+    """An identity cannot be proven, or Sigstore refuses or cannot be asked."""
 
     exit_code = 15
 

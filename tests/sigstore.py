@@ -34,22 +34,23 @@ _SCTS = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 """Extensions: the issuer of the identity (fulcio, docs/oid-info.md), the log's promises (RFC 6962, section 3.3)."""
 
 
-def make_token(*, issuer: str = GITHUB, seconds: int = 600, **claims: str) -> str:
-    """Return an identity token that nobody has signed; a workflow's, unless claims say otherwise."""
+def make_token(*, issuer: str = GITHUB, seconds: int = 600, **claims: Any) -> str:
+    """Return an identity token that nobody has signed; a workflow's, unless other claims are given."""
     now = int(datetime.now(UTC).timestamp())
-    told = {"iss": issuer, "aud": "sigstore", "sub": "repo:team/images:ref:refs/heads/main", "iat": now - 60}
-    told |= {"exp": now + seconds, "job_workflow_ref": WORKFLOW.removeprefix("https://github.com/"), **claims}
+    told = {"iss": issuer, "aud": "sigstore", "sub": "repo:team/images", "iat": now - 60, "exp": now + seconds}
+    told |= claims or {"job_workflow_ref": WORKFLOW.removeprefix("https://github.com/")}
     return ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "none"}, told)) + "." + _encode(b"nobody")
 
 
 @dataclass
 class Sigstore:
-    """`logged` are the bodies of the log's entries; `refuses` are the paths of the next requests that get a 503."""
+    """`logged` are the bodies of the log's entries; `refuses` are the paths of the next requests that get `status`."""
 
     url: str = ""
     logged: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     refuses: list[str] = field(default_factory=list)
+    status: int = 503
     ca_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     ct_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     log_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
@@ -72,9 +73,13 @@ class Sigstore:
         return {"signedCertificateEmbeddedSct": {"chain": {"certificates": chain}}}
 
     def certify(self, key: ec.EllipticCurvePublicKey, claims: dict[str, str]) -> x509.Certificate:
-        identity: x509.GeneralName = x509.UniformResourceIdentifier(f"https://github.com/{claims['job_workflow_ref']}")
-        if "email" in claims:
-            identity = x509.RFC822Name(claims["email"])
+        match claims:
+            case {"email": address}:
+                identity: x509.GeneralName = x509.RFC822Name(address)
+            case {"job_workflow_ref": job}:
+                identity = x509.UniformResourceIdentifier(f"https://github.com/{job}")
+            case _:
+                identity = x509.UniformResourceIdentifier(claims["sub"])
         told = claims["iss"].encode()
         made = _begin(self.ca.subject, key).subject_name(x509.Name([]))
         made = made.add_extension(_usage(signs_certificates=False), critical=True)
@@ -203,13 +208,22 @@ def _decode(text: str) -> bytes:
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
+    def do_GET(self) -> None:
+        """Answer as GitHub does when a job asks for its token."""
+        path = self.path.partition("?")[0]
+        if path in self.server.sigstore.refuses:
+            self.server.sigstore.refuses.remove(path)
+            self.answer(503, {})
+        else:
+            self.answer(200, {"value": make_token()})
+
     def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         sigstore = self.server.sigstore
         sigstore.asked.append(self.path)
         if self.path in sigstore.refuses:
             sigstore.refuses.remove(self.path)
-            self.answer(503, {"message": "not now"})
+            self.answer(sigstore.status, {"message": "not now"})
         elif self.path == "/api/v2/signingCert":
             self.answer(201, sigstore.issue(told, self.headers["Authorization"].removeprefix("Bearer ")))
         else:

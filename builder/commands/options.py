@@ -63,12 +63,20 @@ def add_documents(command: Callable[..., None]) -> Callable[..., None]:
             "--sign-as",
             "identity",
             metavar="IDENTITY",
+            callback=refuse_empty,
             help="Sign them by this identity, through Sigstore: that of the job on GitHub or GitLab, or of the token "
             "in SIGSTORE_ID_TOKEN.",
         ),
     ):
         command = option(command)
     return add_trust(command)
+
+
+def refuse_empty(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option. Raises BadParameter for an empty one, as a variable that is not set leaves it."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty", param=option)
+    return value
 
 
 def add_trust(command: Callable[..., None]) -> Callable[..., None]:

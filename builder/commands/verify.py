@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.commands.options import add_registry, add_trust, open_registry, redacted
+from builder.commands.options import add_registry, add_trust, open_registry, redacted, refuse_empty
 from builder.errors import VerifyError
 
 if TYPE_CHECKING:
@@ -19,8 +19,20 @@ _KEY = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("name", metavar="REF")
 @click.option("--key", "path", type=_KEY, help="The public key of who signed it, in PEM.")
-@click.option("--certificate-identity", "identity", metavar="IDENTITY", help="Who signed it, through Sigstore.")
-@click.option("--certificate-oidc-issuer", "issuer", metavar="URL", help="Who vouches for that identity.")
+@click.option(
+    "--certificate-identity",
+    "identity",
+    metavar="IDENTITY",
+    callback=refuse_empty,
+    help="Who signed it, through Sigstore.",
+)
+@click.option(
+    "--certificate-oidc-issuer",
+    "issuer",
+    metavar="URL",
+    callback=refuse_empty,
+    help="Who vouches for that identity.",
+)
 @add_trust
 @add_registry
 def verify(
@@ -51,7 +63,7 @@ def verify(
         click.echo(f"  {mark} {finding.name}  {said}".rstrip(), err=True)
     if not verified.passed:
         names = ", ".join(finding.name for finding in verified.findings if finding.fault)
-        hint = f"is {voucher.name} who should have? `imgbuild build --push` with --sign-key or --sign-as signs it."
+        hint = f"is {voucher.name} the right one? `imgbuild build --push` with --sign-key or --sign-as signs it."
         raise VerifyError(f"{verified.ref} is not verified: {names}", hint=hint)
     click.echo(verified.ref)
 

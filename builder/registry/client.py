@@ -66,6 +66,11 @@ class Registry:
     def __exit__(self, *_: object) -> None:
         self._transport.close()
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._transport.is_cancelled
+
     def cancel(self) -> None:
         """Let requests, what is on its way and all later ones, raise Cancelled soon; from any thread."""
         self._transport.cancel()

@@ -85,6 +85,11 @@ class Transport:
         """Close the connections."""
         self._session.close()
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled.is_set()
+
     def cancel(self) -> None:
         """Let every request raise Cancelled: one that waits for whatever at once, and each later one."""
         self._cancelled.set()

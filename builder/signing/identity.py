@@ -6,52 +6,45 @@ library sigstore, which is optional. Source: github.com/sigstore/fulcio, docs/oi
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from concurrent.futures import Future
+import json
+import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from builder.errors import ImgbuildError, SigningError
+from builder.signing.asking import ask
 from builder.signing.bundles import attach_bundle, list_bundles
 from builder.signing.statement import dump_statement, parse_statement
+from builder.signing.tokens import read_token, require_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from sigstore.models import Bundle, ClientTrustConfig
-    from sigstore.oidc import IdentityToken
+    from sigstore.verify import Verifier
 
     from builder.registry.client import Registry
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
     from builder.signing.payload import Claim
 
-TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105 (the variable's name)
-"""Environment variable with the token that proves an identity, where the machine cannot be asked for one."""
-
-PATIENCE = 120.0
-"""Seconds that Sigstore may take for one signature; its library waits for ever."""
-
-_PAUSES = (1.0, 4.0)
-"""Seconds before Sigstore is asked again: it answers 429 and 5xx where many sign at once."""
-
-_Made = TypeVar("_Made")
+_PARTS = ("tlogs", "ctlogs", "certificateAuthorities")
+"""What a root of trust has to have (github.com/sigstore/protobuf-specs, sigstore_trustroot.proto)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """An identity and who vouches for it: `https://github.com/…/images.yml@refs/heads/main`, and GitHub's issuer.
 
-    `trust` is whose certificates and log are believed.
+    `verifier` knows whose certificates and log are believed.
     """
 
-    name: str
+    identity: str
     issuer: str
-    trust: ClientTrustConfig
+    verifier: Verifier
+    name: str = "the identity"
 
     def read_claims(self, registry: Registry, repository: str, image: str) -> tuple[Claim, ...]:
         """Return what this identity has signed of an image. Raises RegistryError when the registry cannot be asked."""
@@ -61,13 +54,12 @@ class Identity:
     def read_claim(self, data: bytes) -> Claim | None:
         """Return what a bundle says that this identity has signed; None for any other bundle, and any other bytes."""
         from sigstore.models import Bundle
-        from sigstore.verify import Verifier
-        from sigstore.verify.policy import Identity as Policy
+        from sigstore.verify import policy
 
-        policy = Policy(identity=self.name, issuer=self.issuer)
+        # The policy `Identity` would ask for no issuer where that is empty.
+        wanted = policy.AllOf([policy.OIDCIssuer(self.issuer), policy.Identity(identity=self.identity)])
         try:
-            bundle = Bundle.from_json(data)
-            kind, payload = Verifier(trusted_root=self.trust.trusted_root).verify_dsse(bundle, policy)
+            kind, payload = self.verifier.verify_dsse(Bundle.from_json(data), wanted)
         except Exception:  # whoever may push there chooses the bytes, and the library has no end of errors
             return None
         return parse_statement(kind, payload)
@@ -78,35 +70,63 @@ class IdentitySigner:
     """One who signs by an identity that it proves anew for each image: tokens last for minutes, builds for longer."""
 
     public: Identity
+    trust: ClientTrustConfig
 
     def attach(self, writer: Writer, repository: str, image: Descriptor, claim: Claim) -> None:
-        """Sign an image and its documents. Raises RegistryError, and SigningError where Sigstore does not let it."""
-        data = _wait_for(lambda: self._sign(dump_statement(claim))).to_json().encode()
+        """Sign an image and its documents.
+
+        Raises RegistryError, Cancelled once the writer is, and SigningError where Sigstore does not let it.
+        """
+        attach_bundle(writer, repository, image, self.sign(claim, lambda: writer.is_cancelled))
+
+    def sign(self, claim: Claim, is_cancelled: Callable[[], bool] = lambda: False) -> bytes:
+        """Return a bundle in which this identity claims something. Raises Cancelled and SigningError."""
+        bundle = ask(lambda: self._sign(dump_statement(claim)), is_cancelled)
+        data = bundle.to_json().encode()
         if self.public.read_claim(data) != claim:
-            hint = "what is signed is in the log now, as another's. --sign-as says who a certificate is to name."
-            raise SigningError(f"the certificate is not {self.public.name}'s", hint=hint)
-        attach_bundle(writer, repository, image, data)
+            names = ", ".join(_list_names(bundle))
+            hint = "what was signed is in the log now. --sign-as says whom a certificate is to name."
+            raise SigningError(f"Sigstore's certificate is of {names}, not of {self.public.identity}", hint=hint)
+        return data
 
     def _sign(self, statement: bytes) -> Bundle:
         from sigstore.dsse import Statement
         from sigstore.sign import SigningContext
 
-        with SigningContext.from_trust_config(self.public.trust).signer(_read_token()) as signer:
+        with SigningContext.from_trust_config(self.trust).signer(read_token()) as signer:
             return signer.sign_dsse(Statement(statement))
 
 
-def read_identity(name: str, issuer: str, path: Path | None) -> Identity:
+def read_identity(identity: str, issuer: str, path: Path | None) -> Identity:
     """Return an identity to believe, with the trust of a file, else of the public Sigstore.
 
     Raises ImgbuildError for a file that is none, and a missing library; SigningError where Sigstore cannot be asked.
     """
-    return Identity(name=name, issuer=issuer, trust=_read_trust(path))
+    return _make_identity(identity, issuer, _read_trust(path), path)
 
 
-def read_identity_signer(name: str, path: Path | None) -> IdentitySigner:
-    """Return one who signs by an identity. Raises what read_identity does, and SigningError without a token."""
+def read_identity_signer(identity: str, path: Path | None) -> IdentitySigner:
+    """Return one who signs by an identity.
+
+    Raises what read_identity does, and SigningError without a token, or with that of another.
+    """
     trust = _read_trust(path)
-    return IdentitySigner(public=Identity(name=name, issuer=_read_token().federated_issuer, trust=trust))
+    try:
+        _ = trust.signing_config
+    except Exception as error:
+        raise _refuse(path, "it names no service that signs now") from error
+    token = ask(lambda: require_token(identity))
+    return IdentitySigner(public=_make_identity(identity, token.federated_issuer, trust, path), trust=trust)
+
+
+def _make_identity(identity: str, issuer: str, trust: ClientTrustConfig, path: Path | None) -> Identity:
+    from sigstore.verify import Verifier
+
+    try:
+        verifier = Verifier(trusted_root=trust.trusted_root)
+    except Exception as error:
+        raise _refuse(path, "it says of no Sigstore whom to trust") from error
+    return Identity(identity=identity, issuer=issuer, verifier=verifier)
 
 
 def _read_trust(path: Path | None) -> ClientTrustConfig:
@@ -115,59 +135,29 @@ def _read_trust(path: Path | None) -> ClientTrustConfig:
         raise ImgbuildError(message, hint="pip install 'imgbuild[sigstore]'")
     from sigstore.models import ClientTrustConfig
 
+    logging.getLogger("sigstore").setLevel(logging.CRITICAL)  # of bundles that anybody may have attached
     if path is None:
-        return _wait_for(ClientTrustConfig.production)
+        return ask(ClientTrustConfig.production)
     try:
-        trust = ClientTrustConfig.from_json(path.read_text())
-        # Parsed when they are asked for; what is wrong with them is to be said now.
-        _ = trust.trusted_root, trust.signing_config
+        text = path.read_text()
+        trust = ClientTrustConfig.from_json(text)
+        root = json.loads(text)["trustedRoot"]
+        if missing := [part for part in _PARTS if not root.get(part)]:
+            raise ValueError(missing)  # the library would find nothing to be signed
     except OSError as error:
         raise ImgbuildError(f"it cannot be read: {error.strerror}", path=path) from error
     except Exception as error:
-        hint = "it is what `sigstore --trust-config` takes: application/vnd.dev.sigstore.clienttrustconfig.v0.1+json."
-        raise ImgbuildError("it says of no Sigstore whom to trust", path=path, hint=hint) from error
+        raise _refuse(path, "it says of no Sigstore whom to trust") from error
     return trust
 
 
-def _read_token() -> IdentityToken:
-    from sigstore.oidc import IdentityError, IdentityToken, detect_credential
-
-    hint = (
-        f"on GitHub the job needs `permissions: id-token: write`; elsewhere set {TOKEN}, to one that is still valid."
-    )
-    try:
-        raw = os.environ.get(TOKEN) or detect_credential()
-        if raw:
-            return IdentityToken(raw)
-    except IdentityError as error:
-        raise SigningError(f"no identity can be proven: {error}", hint=hint) from error
-    raise SigningError("no identity can be proven: there is no token", hint=hint)
+def _refuse(path: Path | None, message: str) -> ImgbuildError:
+    hint = "it is what `sigstore --trust-config` takes: application/vnd.dev.sigstore.clienttrustconfig.v0.1+json."
+    return ImgbuildError(message, path=path, hint=hint)
 
 
-def _wait_for(make: Callable[[], _Made]) -> _Made:
-    """Return what Sigstore makes. Raises SigningError when it refuses, fails, or takes too long."""
-    future: Future[_Made] = Future()
+def _list_names(bundle: Bundle) -> list[str]:
+    from cryptography.x509 import SubjectAlternativeName
 
-    def run() -> None:
-        for pause in (*_PAUSES, None):
-            try:
-                future.set_result(make())
-            except Exception as error:  # of sigstore, requests, tuf and pydantic: no class of them is common
-                if pause is None or isinstance(error, SigningError):
-                    future.set_exception(error)
-                    return
-                time.sleep(pause)
-            else:
-                return
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return future.result(PATIENCE)
-    except SigningError:
-        raise
-    except TimeoutError as error:
-        told = f"Sigstore took longer than {PATIENCE:.0f} s"
-        raise SigningError(told, hint="run the same command again.") from error
-    except Exception as error:
-        told = str(error) or str(error.__cause__ or type(error).__name__)
-        raise SigningError(f"Sigstore: {told}", hint="can it be reached? Run the same command again.") from error
+    names = bundle.signing_certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    return [str(getattr(name, "value", name)) for name in names]

@@ -46,13 +46,17 @@ def parse_claim(data: bytes) -> Claim | None:
         document = json.loads(data)
         critical, kind = document["critical"], document["critical"]["type"]
         listed = (document.get("optional") or {}).get(DOCUMENTS) or []
-        claim = Claim(
-            repository=str(critical["identity"]["docker-reference"]),
-            image=critical["image"]["docker-manifest-digest"],
-            documents=frozenset(listed),
-        )
+        place, image = critical["identity"]["docker-reference"], critical["image"]["docker-manifest-digest"]
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    digests = (claim.image, *claim.documents)
-    is_one = kind == _TYPE and all(isinstance(it, str) and is_digest(it) for it in digests)
-    return claim if is_one and isinstance(listed, list) else None
+    return make_claim(place, image, listed) if kind == _TYPE else None
+
+
+def make_claim(repository: object, image: object, documents: object) -> Claim | None:
+    """Return a claim of what somebody wrote, None unless it is a digest and a list of digests."""
+    if not isinstance(documents, list):
+        return None
+    digests = [it for it in (image, *documents) if isinstance(it, str) and is_digest(it)]
+    if len(digests) != 1 + len(documents):
+        return None
+    return Claim(repository=str(repository), image=digests[0], documents=frozenset(digests[1:]))

@@ -68,17 +68,24 @@ def read_claims(
     What is no signature, another's, of another image, or not whole, is passed over: whoever may push there could
     keep the owner's from being read. Raises RegistryError when the registry cannot be asked.
     """
-    found = {}
+    found: dict[str, Claim] = {}
+    payloads: dict[str, bytes] = {}
     for target in targets:
         for blob, signature in _list_signatures(registry, repository, target):
-            try:
-                data = registry.read_blob(repository, blob)
-            except ContentError:
-                continue
+            if blob.digest not in payloads:
+                payloads[blob.digest] = _read_payload(registry, repository, blob)
+            data = payloads[blob.digest]
             claim = parse_claim(data)
             if claim and claim.image == image and key.has_signed(data, signature):
                 found[blob.digest] = claim
     return tuple(found.values())
+
+
+def _read_payload(registry: Registry, repository: str, blob: Descriptor) -> bytes:
+    try:
+        return registry.read_blob(repository, blob)
+    except ContentError:
+        return b""
 
 
 def _list_signatures(registry: Registry, repository: str, target: str) -> Iterator[tuple[Descriptor, bytes]]:

@@ -7,9 +7,12 @@ writes and verifies, which a test runs (tests/unit/test_signing_identity.py).
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from builder.registry.content import is_digest
-from builder.signing.payload import DOCUMENTS, Claim
+from builder.signing.payload import DOCUMENTS, make_claim
+
+if TYPE_CHECKING:
+    from builder.signing.payload import Claim
 
 PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 """The type of a predicate that says: this image is signed."""
@@ -37,12 +40,7 @@ def parse_statement(kind: str, data: bytes) -> Claim | None:
         (subject,) = document["subject"]
         ((algorithm, number),) = subject["digest"].items()
         listed = (document.get("predicate") or {}).get(DOCUMENTS) or []
-        claim = Claim(
-            repository=str(subject.get("name") or ""), image=f"{algorithm}:{number}", documents=frozenset(listed)
-        )
-        told = (kind, document["_type"], document["predicateType"])
+        place, told = subject.get("name") or "", (kind, document["_type"], document["predicateType"])
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    digests = (claim.image, *claim.documents)
-    is_one = told == (_KIND, _TYPE, PREDICATE) and all(isinstance(it, str) and is_digest(it) for it in digests)
-    return claim if is_one and isinstance(listed, list) else None
+    return make_claim(place, f"{algorithm}:{number}", listed) if told == (_KIND, _TYPE, PREDICATE) else None

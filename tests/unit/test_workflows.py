@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FILES = [*WORKFLOWS, *sorted((GITHUB / "actions").glob("*/action.yml"))]
 IMAGES = read_jobs("images.yml")
-SIGN_AS = "vars.IMGBUILD_SIGN_KEYLESS && format('https://github.com/{0}', github.workflow_ref)"
+SIGN_AS = "vars.IMGBUILD_SIGN_KEYLESS == 'true' && format('https://github.com/{0}', github.workflow_ref)"
 """Whose certificate Sigstore gives a job on GitHub (github.com/sigstore/fulcio, docs/oidc.md, "GitHub")."""
 
 
