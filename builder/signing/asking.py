@@ -38,7 +38,7 @@ def ask(make: Callable[[], _Made], is_cancelled: Callable[[], bool] = lambda: Fa
             return future.result()
         case SigningError() as error:
             raise error
-        case error:
+        case BaseException() as error:
             told = ": ".join(dict.fromkeys(_list_reasons(error)))
             hint = "can it be reached? Its HTTPS_PROXY and REQUESTS_CA_BUNDLE are those of the environment."
             raise SigningError(f"Sigstore: {told}", hint=hint) from error
@@ -62,20 +62,20 @@ def _is_refusal(error: BaseException) -> bool:
     return any(400 <= status < 500 and status != 429 for status in statuses)
 
 
-def _list_reasons(error: BaseException | None) -> Iterator[str]:
+def _list_reasons(error: BaseException) -> Iterator[str]:
     """Yield what errors say, the library's first, and what the server said, which the library loses."""
-    each = error
-    while each:
+    for each in _list_causes(error):
         yield clean(str(each)) or type(each).__name__
-        each = each.__cause__
-    if error:
-        yield from (clean(response.text[:300]) for response in _list_responses(error) if response.text)
+    yield from (clean(response.text[:300]) for response in _list_responses(error) if response.text)
 
 
-def _list_responses(error: BaseException) -> Iterator[Any]:
+def _list_responses(error: BaseException) -> list[Any]:
+    found = (getattr(each, "response", None) for each in _list_causes(error))
+    return [response for response in found if response is not None]
+
+
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
     each: BaseException | None = error
     while each:
-        response = getattr(each, "response", None)
-        if response is not None:
-            yield response
+        yield each
         each = each.__cause__

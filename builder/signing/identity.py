@@ -84,9 +84,13 @@ class IdentitySigner:
         bundle = ask(lambda: self._sign(dump_statement(claim)), is_cancelled)
         data = bundle.to_json().encode()
         if self.public.read_claim(data) != claim:
-            names = ", ".join(_list_names(bundle))
+            names = _list_names(bundle)
+            if self.public.identity in names:
+                hint = "does --trust-config trust the services that it names? What was signed is in the log now."
+                raise SigningError("what Sigstore gave does not hold with what is trusted", hint=hint)
             hint = "what was signed is in the log now. --sign-as says whom a certificate is to name."
-            raise SigningError(f"Sigstore's certificate is of {names}, not of {self.public.identity}", hint=hint)
+            told = f"Sigstore's certificate is of {', '.join(names)}, not of {self.public.identity}"
+            raise SigningError(told, hint=hint)
         return data
 
     def _sign(self, statement: bytes) -> Bundle:

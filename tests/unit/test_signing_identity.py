@@ -217,6 +217,16 @@ def test_certificate_of_another_is_said_and_no_tag_moves(
     assert "latest" not in fake.tags[NAME]
 
 
+def test_services_that_the_trust_does_not_cover_are_not_told_as_another_s(sigstore: Sigstore, trust: Path) -> None:
+    with run_sigstore() as foreign:
+        foreign.ct_key = sigstore.ct_key  # the library looks at that one by itself
+        document = json.loads(trust.read_text())
+        document["signingConfig"] = foreign.describe()["signingConfig"]
+        trust.write_text(json.dumps(document))
+        with pytest.raises(SigningError, match="does not hold with what is trusted"):
+            read_identity_signer(WORKFLOW, trust).sign(CLAIM)
+
+
 @pytest.mark.parametrize(
     ("claims", "name"),
     [
