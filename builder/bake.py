@@ -19,11 +19,13 @@ from builder.files import write_whole
 from builder.hostenv import SECRET
 from builder.pipeline import image_ref, render_cell
 from builder.render import find_epoch
+from builder.tags import tag_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from builder.context import Context
     from builder.locked import LockedCell
     from builder.project import Project
 
@@ -49,11 +51,15 @@ _REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9]+(?:(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a bake file says of one cell; `created` is in seconds since 1970. The cell's folder has the cell's name."""
+    """What a bake file says of one cell; `created` is in seconds since 1970. The cell's folder has the cell's name.
+
+    `ref` is what an engine calls the image, `waiting` the tag under which it waits in a registry for its test.
+    """
 
     cell: str
     image: str
     ref: str
+    waiting: str
     created: int
 
 
@@ -68,10 +74,11 @@ def write_bake(project: Project, cells: Sequence[LockedCell], folder: Path, *, r
     Raises ImgbuildError when a file or folder there is not imgbuild's, or cannot be written.
     """
     path = folder / FILE_NAME
-    text = render_bake([_make_target(locked) for locked in cells], registry=registry)
+    contexts = {locked.id: render_cell(project, locked) for locked in cells}
+    text = render_bake([_make_target(locked, contexts[locked.id]) for locked in cells], registry=registry)
     _require_own(path)
-    for locked in cells:
-        write_context(render_cell(project, locked), folder / locked.id)
+    for name, context in contexts.items():
+        write_context(context, folder / name)
     try:
         write_whole(path, text)
     except OSError as error:
@@ -82,7 +89,8 @@ def write_bake(project: Project, cells: Sequence[LockedCell], folder: Path, *, r
 def render_bake(targets: Sequence[Target], *, registry: str | None) -> str:
     """Return a bake file: a target for each cell, a group for each image, and one, `default`, of all cells.
 
-    With a registry (`host/path`) the images are pushed there; without one, an engine that builds them keeps them.
+    With a registry (`host/path`) the images are pushed there, under tags that nobody uses, as nothing has checked
+    them; without one, an engine that builds them keeps them.
     The same targets give the same text. Raises ImgbuildError where two names would be one.
     """
     images = tuple(dict.fromkeys(target.image for target in targets))
@@ -96,9 +104,15 @@ def render_bake(targets: Sequence[Target], *, registry: str | None) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _make_target(locked: LockedCell) -> Target:
-    cell = locked.job.cell
-    return Target(cell=cell.id, image=cell.image, ref=image_ref(locked.job), created=find_epoch(locked.environment))
+def _make_target(locked: LockedCell, context: Context) -> Target:
+    job = locked.job
+    return Target(
+        cell=locked.id,
+        image=job.cell.image,
+        ref=image_ref(job),
+        waiting=tag_waiting(job, context),
+        created=find_epoch(locked.environment),
+    )
 
 
 def _describe(target: Target, registry: str | None) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def _describe(target: Target, registry: str | None) -> dict[str, Any]:
         "secret": _SECRETS,
         # It would name the base's mirror and put an index around each image, with a time in it.
         "attest": ["type=provenance,disabled=true"],
-        "tags": [f"{registry}/{target.ref}" if registry else target.ref],
+        "tags": [f"{registry}/{target.image}:{target.waiting}" if registry else target.ref],
         "output": [",".join(f"{key}={value}" for key, value in attributes.items())],
     }
 

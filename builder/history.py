@@ -1,7 +1,7 @@
 """What a registry tells of published images besides the images: what is attached, and what their tags meant before.
 
-An older image is found by its tag that lasts. Labels tell when each was made: the newest that is older than the image
-itself is what the tag meant before.
+What a tag meant before is attached to the image that replaced it. Of an image that has no such thing it is the newest
+that is older by its labels, found by its tag that lasts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from builder.attach import DOCUMENT, RETEST, UNPACKED
 from builder.contents import read_bill
 from builder.definition_aliases import LASTING_TAG
+from builder.moving import find_replaced
 from builder.registry.attached import list_attached, read_first
 from builder.registry.content import ContentError, clean, parse_object
 from builder.registry.image import read_image
@@ -60,8 +61,9 @@ def choose_previous(image: PublishedImage, others: Iterable[PublishedImage]) -> 
 
 def _tell(registry: Registry, it: Published, others: Iterable[PublishedImage | None]) -> Published:
     repository, _ = _split(registry, it)
-    before = choose_previous(it.image, filter(None, others))
     attached = _try_attached(registry, repository, it.image)
+    replaced = find_replaced(attached)
+    before = _read(registry, repository, replaced) if replaced else choose_previous(it.image, filter(None, others))
     return replace(
         it,
         packages=_try_bill(registry, repository, it.image, attached),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from builder.attach import Facts, attach_documents, describe_subject
 from builder.checks.suites import digest_checks
 from builder.errors import RegistryError
+from builder.moving import move_tags
 from builder.registry.content import Descriptor, parse_descriptor
 from builder.sbom.files import list_files
 from builder.signing.vouching import list_signed, sign_image
@@ -85,8 +86,7 @@ class Publisher:
             self.writer.copy_tag(repository, image.digest, tag_waiting(job, context))
             return subject.ref
         report("moving its tags")
-        for moving in list_moving_tags(job):
-            self.writer.copy_tag(repository, image.digest, moving)
+        move_tags(self.writer, repository, image, list_moving_tags(job), record=self.documents)
         return self._name(repository, job.cell.tag)
 
     def cancel(self) -> None:

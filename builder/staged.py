@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from builder.attach import attach_results, describe_subject, require_documents
 from builder.checks.suites import digest_checks
 from builder.errors import CheckError
+from builder.moving import move_tags
 from builder.signing.vouching import list_signed, sign_image
 from builder.tags import list_moving_tags, tag_lasting, tag_waiting
 
@@ -73,8 +74,7 @@ class Staging:
             if self.signer and results not in signed:
                 sign_image(self.registry, repository, image, signed | {results}, self.signer)
         tags = list_moving_tags(job)
-        for tag in tags:
-            self.registry.copy_tag(repository, image.digest, tag)
+        move_tags(self.registry, repository, image, tags, record=self.documents)
         return tuple(f"{self.name(job)}:{tag}" for tag in tags)
 
     def _require_documents(self, repository: str, digest: str) -> frozenset[str]:

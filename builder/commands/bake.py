@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Folder to write to.",
 )
-@click.option("--push-to", "registry", metavar="REGISTRY", help="Let bake push each image, as REGISTRY/IMAGE:TAG.")
+@click.option(
+    "--push-to",
+    "registry",
+    metavar="REGISTRY",
+    help="Let bake push each image below REGISTRY, to wait there for `imgbuild test --promote`.",
+)
 @click.option(
     "--settings",
     type=click.Path(dir_okay=False, path_type=Path),

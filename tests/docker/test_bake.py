@@ -6,11 +6,14 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.docker.test_push import registry  # noqa: F401 (a fixture)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.docker.conftest import Lab
+    from tests.docker.test_push import Registry
 
 
 STEPS = 5
@@ -37,6 +40,28 @@ def test_baking_anew_makes_the_same_images(make_lab: Callable[..., Lab], second_
     assert {ref: lab.client.images.get(ref).id for ref in built} == built
 
 
+def test_what_bake_pushes_waits_until_it_has_passed_its_test(
+    make_lab: Callable[..., Lab],
+    second_engine: str,
+    registry: Registry,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    lab, place = make_lab(second_engine), f"{registry.address}/team"
+    lab.define()
+    built = lab.build()
+    assert built.returncode == 0, built.stderr
+    bake(lab, tmp_path, push_to=place)
+    (waiting,) = registry.tags(f"team/{lab.name}")
+    assert waiting.endswith("-staged")
+    refused = lab.run("test", "--all", "--registry", place, "--promote")
+    assert refused.returncode == 10
+    assert "lacks documents" in refused.stderr
+    done = lab.run("test", "--all", "--registry", place, "--promote", "--no-documents")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert registry.tags(f"team/{lab.name}") == {waiting, "cpu-py311"}
+    assert registry.manifest(f"{place}/{lab.ref}") == registry.manifest(f"{place}/{lab.name}:{waiting}")
+
+
 def list_steps(said: str) -> dict[str, str]:
     """Return the RUN instructions of a build by their numbers in what it says: what cells share has two numbers."""
     return dict(re.findall(r"^#(\d+) \[.*\] (RUN .*)$", said, re.M))
@@ -60,10 +85,11 @@ def build_two_cells(lab: Lab) -> dict[str, str]:
     return {ref: str(image.id) for ref, image in built.items()}
 
 
-def bake(lab: Lab, tmp_path: Path, *options: str) -> str:
+def bake(lab: Lab, tmp_path: Path, *options: str, push_to: str = "") -> str:
     """Return what bake says of the lab's project, with the settings that lead to the kit's server on the loopback."""
     folder, settings = tmp_path / "baked", tmp_path / "settings"
-    baked = lab.run("bake", "--output", str(folder), "--settings", str(settings))
+    pushing = ("--push-to", push_to) if push_to else ()
+    baked = lab.run("bake", "--output", str(folder), "--settings", str(settings), *pushing)
     assert baked.stdout == f"{folder}/docker-bake.json\n", baked.stderr
     own = {"IMGBUILD_SETTINGS": str(settings), "IMGBUILD_NETWORK": "host", "BUILDX_CONFIG": str(tmp_path / "buildx")}
     allowed = ("--allow=network.host", "--allow=fs.read=..")

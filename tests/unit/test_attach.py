@@ -17,6 +17,7 @@ from builder.checks.suites import digest_checks
 from builder.contents import parse_bill
 from builder.context import Context, ContextFile
 from builder.errors import Cancelled, CheckError, RegistryError
+from builder.moving import REPLACED
 from builder.project import load_project
 from builder.publish import Publisher
 from builder.registry.content import Descriptor, parse_descriptors
@@ -302,7 +303,9 @@ def test_lasting_tag_stays_and_another_image_from_the_same_has_its_own(
     assert [engine.pushed for engine in engines] == [[lasting], [own]]
     first, second = (engine.image_id for engine in engines)
     assert fake.tags[NAME] == {lasting: first, own: second, "2.7.1-cu118-py310": second, "latest": second}
-    assert {len(fake.referrers[it]) for it in (first, second)} == {len(TYPES)}
+    assert [len(fake.referrers[it]) for it in (first, second)] == [len(TYPES), len(TYPES) + 1]
+    (replaced,) = (it for it in fake.referrers[second] if it["artifactType"] == REPLACED)
+    assert replaced["annotations"]["dev.imgbuild.replaced"] == first
 
 
 def test_image_that_the_engine_knows_by_its_configuration_is_found(

@@ -33,7 +33,10 @@ names = st.from_regex(r"[a-z0-9]{1,3}([._-][a-z0-9]{1,3})?", fullmatch=True)
 
 def make_target(image: str = "pytorch", python: str = "3.10") -> Target:
     tag = f"cpu-py{python.replace('.', '')}"
-    return Target(cell=f"{image}-py{python}-cpu", image=image, ref=f"{image}:{tag}", created=1_700_000_000)
+    waiting = f"{tag}-{'0' * 12}-staged"
+    return Target(
+        cell=f"{image}-py{python}-cpu", image=image, ref=f"{image}:{tag}", waiting=waiting, created=1_700_000_000
+    )
 
 
 def read(*targets: Target, registry: str | None = None) -> dict[str, Any]:
@@ -74,9 +77,9 @@ def test_target_says_what_a_build_says_to_the_engine() -> None:
     assert dict(item.split("=") for item in output.split(",")) == {"type": "image", **EXPORT}
 
 
-def test_registry_is_in_the_ref_and_makes_bake_push() -> None:
+def test_registry_gets_what_nothing_has_checked_under_a_tag_that_nobody_uses() -> None:
     (target,) = read(make_target(), registry="registry.example:5000/team")["target"].values()
-    assert target["tags"] == ["registry.example:5000/team/pytorch:cpu-py310"]
+    assert target["tags"] == ["registry.example:5000/team/pytorch:cpu-py310-000000000000-staged"]
     assert target["output"][0].split(",")[-1] == "push=true"
 
 

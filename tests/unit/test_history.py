@@ -9,6 +9,7 @@ import pytest
 
 from builder.attach import DOCUMENT, TYPES, UNPACKED
 from builder.history import add_history
+from builder.moving import move_tags
 from builder.registry.image import read_image
 from builder.registry.writing import Artifact, Writer
 from builder.render import LABEL, OCI
@@ -77,6 +78,44 @@ def test_what_is_attached_and_what_the_tag_meant_before_is_in_the_catalogue(
         CheckResult(check="imports", verdict="pass", detail=""),
         CheckResult(check="matmul", verdict="skip", detail=""),
     )
+
+
+def name(writer: Writer, digest: str) -> None:
+    image = writer.find(NAME, digest)
+    assert image is not None
+    move_tags(writer, NAME, image, (TAG, "latest"), record=True)
+
+
+def tell_previous(writer: Writer) -> str | None:
+    told = tell(writer).previous
+    return told.digest if told else None
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+def test_previous_image_is_what_the_tag_named_before_whatever_their_times(
+    fake: FakeRegistry, writer: Writer, has_api: bool
+) -> None:
+    """A newer pip package moves no time, and a tag may go back."""
+    fake.has_referrers = has_api
+    first, second, third = (add(fake, 1, f"{TAG}-{number * 12}") for number in "123")
+    name(writer, first)
+    assert tell_previous(writer) is None
+    for now, before in ((second, first), (third, second), (second, third), (first, second)):
+        name(writer, now)
+        assert fake.tags[NAME][TAG] == fake.tags[NAME]["latest"] == now
+        assert tell_previous(writer) == before
+        fake.asked.clear()
+        name(writer, now)
+        assert not fake.sent(), "nothing has moved"
+        assert tell_previous(writer) == before
+
+
+def test_previous_image_that_is_gone_is_none(fake: FakeRegistry, writer: Writer) -> None:
+    first, second = (add(fake, 1, f"{TAG}-{number * 12}") for number in "12")
+    name(writer, first)
+    name(writer, second)
+    del fake.manifests[NAME, first]
+    assert tell_previous(writer) is None
 
 
 def attach_size(writer: Writer, digest: str, told: str, *annotations: tuple[str, str]) -> None:
