@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from builder.registry.client import Registry
     from builder.registry.content import Descriptor
     from builder.registry.writing import Writer
+    from builder.sbom.builders import Revision
     from builder.sbom.files import FileList
 
 Kind = Literal["cyclonedx", "files", "spdx", "provenance", "checks"]
@@ -65,13 +66,14 @@ _HINT_NONE = "Does it take artifacts at all, as newer ones do? --no-documents pu
 class Facts:
     """What the documents of one image tell; what is a function is asked for only when it is needed, and once.
 
-    `measure` returns the bytes of the image, unpacked.
-    `sources` and `builder_id` are what `dump_provenance` takes, `checks` and the verdicts what `dump_results` does.
+    `measure` returns the bytes of the image, unpacked. `sources`, `builder_id` and `revision` are what
+    `dump_provenance` takes, `checks` and the verdicts what `dump_results` does.
     """
 
     subject: Subject
     sources: Mapping[str, str]
     builder_id: str
+    revision: Revision | None
     checks: str
     list_files: Callable[[], tuple[FileList, ...]]
     find_verdicts: Callable[[], Mapping[str, str]]
@@ -212,7 +214,9 @@ def _dump(kind: Literal["cyclonedx", "spdx", "provenance", "checks"], facts: Fac
         case "spdx":
             return spdx.dump_spdx(facts.subject), ""
         case "provenance":
-            told = provenance.dump_provenance(facts.subject, sources=facts.sources, builder_id=facts.builder_id)
+            told = provenance.dump_provenance(
+                facts.subject, sources=facts.sources, builder_id=facts.builder_id, revision=facts.revision
+            )
             return told, provenance.PREDICATE
         case "checks":
             told = results.dump_results(facts.subject, facts.find_verdicts(), checks=facts.checks)

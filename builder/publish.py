@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from builder.locked import LockedCell
     from builder.registry.content import Manifest
     from builder.registry.writing import Writer
+    from builder.sbom.builders import Revision
     from builder.sbom.inventory import Inventory
     from builder.signing.vouching import Signer
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 class Publisher:
     """Publishes images of one engine below `path` of a registry. Any number of threads may use it.
 
-    `sources` are the files that describe each image, by its name, and `builder_id` is who builds: for provenance. With
-    a `signer` each image is signed, together with its documents; without `documents` it gets neither. Where images are
-    `staged`, it is `Staging.promote` that lets the tags that move name them.
+    `sources` are the files that describe each image, by its name, `builder_id` is who builds, and `revision` from
+    what: for provenance. With a `signer` each image is signed, together with its documents; without `documents` it
+    gets neither. Where images are `staged`, it is `Staging.promote` that lets the tags that move name them.
     """
 
     engine: Engine
@@ -42,6 +43,7 @@ class Publisher:
     path: str
     sources: Mapping[str, Mapping[str, str]]
     builder_id: str
+    revision: Revision | None = None
     documents: bool = True
     staged: bool = False
     signer: Signer | None = None
@@ -74,6 +76,7 @@ class Publisher:
             subject=subject,
             sources=self.sources[job.cell.image],
             builder_id=self.builder_id,
+            revision=self.revision,
             checks=digest_checks(job.definition),
             list_files=lambda: list_files(locked.environment, locked.layers, take_inventory()),
             find_verdicts=lambda: {it.check: it.verdict for it in find_verdicts()},

@@ -154,7 +154,7 @@ def _make_publisher(
 ) -> Publisher:
     from builder.attach import digest_sources
     from builder.publish import Publisher
-    from builder.sbom.builders import name_builder
+    from builder.sbom.builders import find_revision, name_builder
 
     return Publisher(
         engine=engine,
@@ -162,6 +162,7 @@ def _make_publisher(
         path=path,
         sources={it.name: digest_sources(project, it.name) for it in project.definitions},
         builder_id=name_builder(),
+        revision=find_revision(),
         documents=not bare,
         staged=staged,
         signer=signer,

@@ -1,9 +1,10 @@
-"""Who builds, as provenance names it: the workflow of a CI, or what somebody says."""
+"""Who builds, and from which revision, as provenance names them: what a CI tells, or what somebody says."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 
 from builder.errors import ImgbuildError
 from builder.sbom.components import bare_url
@@ -16,6 +17,32 @@ UNKNOWN = f"{HOME}/builders/unknown"
 """Stands for a machine that nobody has named: there is nobody to be trusted for it."""
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\x7f]+")
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A commit of a git repository: `git+https://github.com/team/images@refs/heads/main`, and its hash."""
+
+    uri: str
+    commit: str
+
+
+def find_revision() -> Revision | None:
+    """Return what is built from, as GitHub Actions tells it; None elsewhere.
+
+    Source: docs.github.com, "Default environment variables"; the form is that of SLSA's build type for GitHub Actions
+    (slsa-framework.github.io/github-actions-buildtypes/workflow/v1).
+    """
+    server, repository, ref, commit = (
+        os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY", "REF", "SHA")
+    )
+    uri = f"git+{bare_url(server)}/{repository}@{ref}" if server and repository and ref else ""
+    if os.environ.get("GITHUB_ACTIONS") != "true" or not _URI.fullmatch(uri) or not _COMMIT.fullmatch(commit):
+        return None
+    return Revision(uri=uri, commit=commit)
 
 
 def name_builder() -> str:

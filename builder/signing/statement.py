@@ -1,7 +1,7 @@
 """What an identity signs: the same claim as a key, as cosign's statement of an image.
 
 The documents are in its predicate, which cosign leaves empty and other verifiers pass over. Source: what cosign 3.1
-writes and verifies, which a test runs (tests/unit/test_signing_identity.py).
+writes and verifies, which a test runs (tests/docker/test_others.py).
 """
 
 from __future__ import annotations

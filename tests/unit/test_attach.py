@@ -89,6 +89,7 @@ def make_facts(asked: Asked, digest: str) -> Facts:
         subject=subject,
         sources={"images/pytorch/image.yaml": "1" * 64},
         builder_id="https://ci.example/builder",
+        revision=None,
         checks="sha256:" + "c" * 64,
         list_files=asked.list,
         find_verdicts=asked.find,

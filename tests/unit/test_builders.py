@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builder.errors import ImgbuildError
-from builder.sbom.builders import UNKNOWN, VARIABLE, name_builder
+from builder.sbom.builders import UNKNOWN, VARIABLE, Revision, find_revision, name_builder
 
 WORKFLOW = {
     "GITHUB_ACTIONS": "true",
@@ -14,9 +14,18 @@ WORKFLOW = {
 }
 
 
+COMMIT = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_SERVER_URL": "https://git.example",
+    "GITHUB_REPOSITORY": "team/images",
+    "GITHUB_REF": "refs/heads/main",
+    "GITHUB_SHA": "c" * 40,
+}
+
+
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (VARIABLE, *WORKFLOW):
+    for name in (VARIABLE, *WORKFLOW, *COMMIT):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -62,3 +71,21 @@ def test_what_is_no_uri_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ImgbuildError, match=f"{VARIABLE} is no URI") as caught:
         name_builder()
     assert caught.value.hint
+
+
+def test_commit_is_what_the_ci_tells_without_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Revision(uri="git+https://git.example/team/images@refs/heads/main", commit="c" * 40)
+    set_all(monkeypatch, COMMIT)
+    assert find_revision() == wanted
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://user:canary@git.example")
+    assert find_revision() == wanted
+
+
+@pytest.mark.parametrize("name", COMMIT)
+@pytest.mark.parametrize("value", [None, "no commit"])
+def test_half_of_a_commit_is_none(monkeypatch: pytest.MonkeyPatch, name: str, value: str | None) -> None:
+    set_all(monkeypatch, COMMIT)
+    monkeypatch.delenv(name)
+    if value:
+        monkeypatch.setenv(name, value)
+    assert find_revision() is None

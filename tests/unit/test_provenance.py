@@ -15,6 +15,7 @@ from in_toto_attestation.v1.statement_pb2 import Statement as Message
 from packageurl import PackageURL
 
 from builder.errors import ImgbuildError
+from builder.sbom.builders import Revision
 from builder.sbom.provenance import BUILD_TYPE, dump_provenance
 from builder.sbom.subject import Subject
 from tests.samples import BASE, make_conda, make_environment, make_wheel
@@ -37,6 +38,15 @@ def tell(**more: Any) -> dict[str, Any]:
     changed = {name: getattr(SUBJECT, name) for name in Subject.__dataclass_fields__} | more
     told: dict[str, Any] = json.loads(dump_provenance(Subject(**changed), sources=SOURCES, builder_id=BUILDER))
     return told
+
+
+def test_commit_is_among_what_it_depends_on() -> None:
+    revision = Revision(uri="git+https://git.example/team/images@refs/heads/main", commit="c" * 40)
+    told = json.loads(dump_provenance(SUBJECT, sources=SOURCES, builder_id=BUILDER, revision=revision))
+    Statement.copy_from_pb(ParseDict(told, Message())).validate()
+    known = tell()["predicate"]["buildDefinition"]["resolvedDependencies"]
+    new = [it for it in told["predicate"]["buildDefinition"]["resolvedDependencies"] if it not in known]
+    assert new == [{"name": "source", "uri": revision.uri, "digest": {"gitCommit": revision.commit}}]
 
 
 @pytest.mark.parametrize("base_digest", [BASE.digest, None])

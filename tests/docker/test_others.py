@@ -1,4 +1,4 @@
-"""Signatures as others read them: cosign, as Debian ships it, of images that were built and pushed."""
+"""What others read of images that were built and pushed: cosign and oras, as Debian ships them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from builder.attach import DOCUMENT, TYPES
 from tests.docker.conftest import give_up
 from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 from tests.kit.debian import download_packages
@@ -27,16 +28,46 @@ if TYPE_CHECKING:
     Cosign = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def bring(name: str, kit: Path, tmp_path: Path) -> Path:
+    """Return a program of a Debian package in sid, both of that name; nothing is installed."""
+    program = kit / name / "usr" / "bin" / name
+    if not program.exists():
+        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
+            give_up(f"{name} is not in the kit; the tests of .ci/run bring it")
+        workspace = Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log")
+        package = download_packages(workspace, "sid", (name,))[name]
+        subprocess.run(["dpkg", "--extract", package, kit / name], check=True, capture_output=True)
+    return program
+
+
+def test_oras_discovers_what_is_attached_and_pulls_it(
+    lab: Lab,
+    registry: Registry,  # noqa: F811
+    kit: Path,
+    tmp_path: Path,
+) -> None:
+    oras = bring("oras", kit, tmp_path)
+    lab.define()
+    done = lab.build("--push", registry.address)
+    assert done.returncode == 0, done.stderr
+    ref = done.stdout.strip()
+    listing = [oras, "discover", "--plain-http", "--format", "json", ref]
+    told = json.loads(subprocess.run(listing, capture_output=True, check=True).stdout)
+    attached = {it["annotations"][DOCUMENT]: it["reference"] for it in told["referrers"]}
+    assert set(attached) == set(TYPES)
+    assert {it["artifactType"] for it in told["referrers"]} == set(TYPES.values())
+    getting = [oras, "manifest", "fetch", "--plain-http", attached["cyclonedx"]]
+    (layer,) = json.loads(subprocess.run(getting, capture_output=True, check=True).stdout)["layers"]
+    place = f"{registry.address}/{lab.name}@{layer['digest']}"
+    fetching = [oras, "blob", "fetch", "--plain-http", "--output", "-", place]
+    bill = json.loads(subprocess.run(fetching, capture_output=True, check=True).stdout)
+    assert bill["bomFormat"] == "CycloneDX"
+
+
 @pytest.fixture
 def cosign(kit: Path, tmp_path: Path) -> Cosign:
     """Return a function that runs cosign 3 on a registry without TLS."""
-    program = kit / "cosign" / "usr" / "bin" / "cosign"
-    if not program.exists():
-        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
-            give_up("cosign is not in the kit; the tests of .ci/run bring it")
-        workspace = Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log")
-        package = download_packages(workspace, "sid", ("cosign",))["cosign"]
-        subprocess.run(["dpkg", "--extract", package, kit / "cosign"], check=True, capture_output=True)
+    program = bring("cosign", kit, tmp_path)
 
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
