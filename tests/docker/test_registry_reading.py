@@ -1,4 +1,4 @@
-"""Reading a real registry, Debian's docker-registry, with and without login and TLS; no engine is needed."""
+"""A real registry, Debian's docker-registry, with and without login and TLS: read, and published to."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from urllib.parse import urljoin
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from benchmarks.registry import find_free_port
 from builder.attach import CYCLONEDX
-from builder.errors import RegistryError
+from builder.cli import cli
+from builder.errors import DriftError, RegistryError
 from builder.registry import place
 from builder.registry.client import Registry
 from builder.registry.image import read_image
 from builder.registry.place import find_place
 from builder.sources import Sources
 from tests.docker.conftest import give_up
-from tests.docker.test_registry import HASH, PASSWORD, USER
+from tests.docker.test_registry import HASH, PASSWORD, USER, log_in
 from tests.kit.debian import install_packages
 from tests.kit.workspace import Workspace
 from tests.registry import INDEX, FakeRegistry
@@ -35,6 +37,10 @@ from tests.registry import INDEX, FakeRegistry
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from click.testing import Result
+
+    from tests.docker.conftest import Lab
 
 NAME = "team/app"
 LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -163,3 +169,43 @@ def test_certificate_of_nobody_known_is_told(server: Server, monkeypatch: pytest
     with Registry(known, lambda _: None) as registry, pytest.raises(RegistryError, match="answers 400") as caught:
         registry.require()
     assert "TLS" in str(caught.value)
+
+
+def test_what_is_published_there_is_compared_and_in_the_catalogue(server: Server, lab: Lab, tmp_path: Path) -> None:
+    """Pushed, attached, tagged and read again: open, with a login, and with a login and TLS."""
+    log_in(server.host, lab, tmp_path)
+    place, tagged = f"{server.host}/team", f"{server.host}/team/{lab.ref}"
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["--project", str(lab.root), *words], env=lab.environment)
+
+    lab.define()
+    assert run("build", "--all", "--progress", "plain", "--push", place).exit_code == 0
+    first = read_digest(server, lab)
+    lab.define(pip=["tqdm"])
+    stale = run("status", "--registry", place)
+    assert isinstance(stale.exception, DriftError)
+    built = run("build", "--all", "--progress", "plain", "--push", place)
+    assert built.exit_code == 0, built.output
+    assert built.stdout == f"{tagged}\n"
+    assert PASSWORD not in built.output
+    status = run("status", "--registry", place)
+    assert status.exit_code == 0, status.output
+
+    second = read_digest(server, lab)
+    told = run("diff", f"{place}/{lab.name}@{first}", tagged, "--markdown")
+    assert told.exit_code == 0, told.output
+    assert "tqdm" in told.stdout
+    pages = tmp_path / "site"
+    made = run("site", "--from-registry", place, "--output", str(pages))
+    assert made.exit_code == 0, made.output
+    text = "".join(path.read_text() for path in pages.rglob("*.html"))
+    assert f"{place}/{lab.name}@{second}" in text
+    assert first in text, "what the tag named before"
+
+
+def read_digest(server: Server, lab: Lab) -> str:
+    with Registry(find_place(server.host, Sources(name="host")), lambda _: (USER, PASSWORD)) as registry:
+        found = registry.find(f"team/{lab.name}", "cpu-py311")
+    assert found is not None
+    return found.digest
