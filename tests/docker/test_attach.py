@@ -24,6 +24,7 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from builder.attach import DOCUMENT, TYPES
 from builder.checks.suites import SUITES
+from builder.moving import REPLACED
 from builder.registry.client import Registry
 from builder.registry.content import OCI_INDEX, parse_descriptors
 from builder.registry.place import find_place
@@ -53,6 +54,8 @@ def read_documents(served: Served, name: str, tag: str) -> tuple[str, dict[str, 
         for referrer in client.list_referrers(name, image.digest):
             manifest = client.read(name, referrer.digest)
             assert manifest is not None
+            if referrer.artifact_type == REPLACED:
+                continue
             kind = dict(referrer.annotations)[DOCUMENT]
             assert kind not in documents
             assert referrer.artifact_type == TYPES[kind]  # type: ignore[index]
