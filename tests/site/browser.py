@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -72,6 +73,21 @@ class Browser:
         if "exceptionDetails" in found:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
+
+    def capture(self, path: Path, query: str = "", *, width: int = 1200, height: int = 760, scheme: str = "") -> bytes:
+        """Return the picture (PNG) of what a window of a size in pixels shows of a page; `scheme` is light or dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        media = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+        self.send("Emulation.setEmulatedMedia", features=media)
+        self.send("Emulation.setScrollbarsHidden", hidden=True)
+        try:
+            self.open(path, query)
+            return base64.b64decode(self.send("Page.captureScreenshot")["data"])
+        finally:
+            self.send("Emulation.setScrollbarsHidden", hidden=False)
+            self.send("Emulation.setEmulatedMedia", features=[])
+            self.send("Emulation.clearDeviceMetricsOverride")
 
     def click(self, selector: str) -> None:
         """Click with the mouse at the middle of an element, as a person would."""

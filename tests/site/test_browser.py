@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from builder.site.entries import read_entries
 from builder.site.folder import write_site
 from builder.site.pages import render_site
 from tests.catalogue import write_catalogue
+from tests.samples import PROJECT
+from tests.site.__main__ import CHOSEN
 from tests.site.browser import CHROMIUM, Browser, start_browser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 pytestmark = [
     pytest.mark.browser,
@@ -119,6 +126,41 @@ def test_page_fits_a_phone(site: Path, browser: Browser, page: str) -> None:
         assert browser.ask("document.documentElement.scrollWidth") <= 360
     finally:
         browser.send("Emulation.clearDeviceMetricsOverride")
+
+
+def test_picture_of_the_readme_shows_the_catalogue_of_today(site: Path, browser: Browser) -> None:
+    """Fonts differ from one machine to another: what is compared is how dark each of 20 by 30 fields is."""
+    shown = read_picture(browser.capture(site / "index.html", CHOSEN, scheme="light"))
+    kept = read_picture((PROJECT / "docs" / "site.png").read_bytes())
+    assert shown.shape == kept.shape
+    assert np.abs(split(shown, np.mean) - split(kept, np.mean)).max() < 0.1
+
+
+@pytest.mark.parametrize("page", ["index.html", "driver-535.html", "cell-train-2.7.1-cu118-py310.html"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_page_is_dark_where_that_is_wished_and_nothing_is_invisible_then(
+    site: Path, browser: Browser, page: str, width: int
+) -> None:
+    light, dark = (
+        read_picture(browser.capture(site / page, width=width, scheme=scheme)) for scheme in ("light", "dark")
+    )
+    assert np.median(light) > 0.9
+    assert np.median(dark) < 0.2
+    contrasts = [split(picture, np.ptp) for picture in (light, dark)]
+    assert (contrasts[0] > 0.5).mean() > 0.1
+    for one, other in (contrasts, contrasts[::-1]):
+        assert other[one > 0.5].min() > 0.3
+
+
+def read_picture(data: bytes) -> NDArray[np.float64]:
+    """Return the brightness, 0 to 1, of each pixel of a picture (PNG), row by row."""
+    return np.asarray(imread(io.BytesIO(data), format="png"), dtype=float)[..., :3].mean(axis=2)
+
+
+def split(picture: NDArray[np.float64], summarize: Callable[[NDArray[np.float64]], Any]) -> NDArray[Any]:
+    """Return what a function makes of each of 20 by 30 fields of a picture."""
+    rows = (np.array_split(row, 30, axis=1) for row in np.array_split(picture, 20))
+    return np.array([[summarize(field) for field in row] for row in rows])
 
 
 def test_table_is_a_table_to_a_screen_reader(site: Path, browser: Browser) -> None:
