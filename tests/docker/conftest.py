@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,13 +17,17 @@ import docker
 import pytest
 import yaml
 
+from tests.docker.served import run_registry
 from tests.kit.base import import_base
+from tests.kit.debian import install_packages
 from tests.kit.engine import ensure_engine, find_engine
 from tests.kit.errors import KitError
-from tests.kit.workspace import find_kit
+from tests.kit.workspace import Workspace, find_kit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.docker.served import Registry
 
 IMGBUILD = Path(sys.executable).with_name("imgbuild")
 CHANNEL = "https://conda.example.org/kit"
@@ -160,3 +165,14 @@ def any_lab(request: pytest.FixtureRequest, kit: Path, make_lab: Callable[..., L
     if request.param == "machine":
         return make_lab(find_engine(kit, "default").url)
     return make_lab(request.getfixturevalue("second_engine"))
+
+
+@pytest.fixture
+def registry(kit: Path, tmp_path: Path) -> Iterator[Registry]:
+    """A real registry, without login and TLS."""
+    if shutil.which("docker-registry") is None:
+        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
+            give_up("docker-registry is not installed (apt-get install docker-registry)")
+        install_packages(Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log"), ("docker-registry",))
+    with run_registry(tmp_path) as served:
+        yield served

@@ -31,14 +31,13 @@ from builder.registry.place import find_place
 from builder.registry.writing import Writer
 from builder.sources import Sources
 from tests.docker.conftest import CHANNEL, give_up
-from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Server
     from tests.docker.conftest import Lab
-    from tests.docker.test_push import Registry as Served
+    from tests.docker.served import Registry as Served
     from tests.unit.conftest import Serve
 
 ATTACHING = r"(POST|PUT|PATCH) .*/manifests/sha256.*"
@@ -80,7 +79,7 @@ def require_statement(payloads: list[bytes], digest: str) -> dict[str, Any]:
     return told
 
 
-def test_each_document_is_valid_and_about_the_image(any_lab: Lab, registry: Served) -> None:  # noqa: F811
+def test_each_document_is_valid_and_about_the_image(any_lab: Lab, registry: Served) -> None:
     any_lab.define(conda=["six", "click"])
     done = any_lab.build("--push", f"{registry.address}/team")
     assert done.returncode == 0, done.stderr
@@ -117,7 +116,7 @@ def test_each_document_is_valid_and_about_the_image(any_lab: Lab, registry: Serv
     assert "device" in skipped
 
 
-def test_second_run_sends_nothing(lab: Lab, registry: Served) -> None:  # noqa: F811
+def test_second_run_sends_nothing(lab: Lab, registry: Served) -> None:
     lab.define()
     for _ in range(2):
         registry.asked.clear()
@@ -126,10 +125,7 @@ def test_second_run_sends_nothing(lab: Lab, registry: Served) -> None:  # noqa: 
     assert not [ask for ask in registry.asked if ask[0] not in ("GET", "HEAD")]
 
 
-def test_no_public_tag_moves_while_documents_cannot_be_attached(
-    lab: Lab,
-    registry: Served,  # noqa: F811
-) -> None:
+def test_no_public_tag_moves_while_documents_cannot_be_attached(lab: Lab, registry: Served) -> None:
     lab.define(aliases={"latest": "cpu-py311"})
     registry.refused = ATTACHING
     done = lab.build("--push", registry.address)
@@ -146,7 +142,7 @@ def test_no_public_tag_moves_while_documents_cannot_be_attached(
     assert set(read_documents(registry, lab.name, "latest")[1]) == set(TYPES)
 
 
-def test_what_was_attached_before_a_fault_is_not_attached_again(lab: Lab, registry: Served) -> None:  # noqa: F811
+def test_what_was_attached_before_a_fault_is_not_attached_again(lab: Lab, registry: Served) -> None:
     lab.define()
     assert lab.build("--push", registry.address).returncode == 0
     digest, documents = read_documents(registry, lab.name, "cpu-py311")
@@ -163,11 +159,7 @@ def test_what_was_attached_before_a_fault_is_not_attached_again(lab: Lab, regist
     assert registry.uploads() == [], "the blob is still there"
 
 
-def test_verdicts_that_nobody_knows_any_more_are_found_anew(
-    lab: Lab,
-    registry: Served,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_verdicts_that_nobody_knows_any_more_are_found_anew(lab: Lab, registry: Served, tmp_path: Path) -> None:
     lab.define()
     assert lab.build().returncode == 0
     lab.env["XDG_CACHE_HOME"] = str(tmp_path)
@@ -178,8 +170,7 @@ def test_verdicts_that_nobody_knows_any_more_are_found_anew(
 
 
 def test_image_that_is_another_than_the_lasting_tag_names_has_documents_of_its_own(
-    any_lab: Lab,
-    registry: Served,  # noqa: F811
+    any_lab: Lab, registry: Served
 ) -> None:
     """As when two machines made different bytes of what is not locked: both images stay."""
     any_lab.define(matrix={"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"})
@@ -198,7 +189,7 @@ def test_image_that_is_another_than_the_lasting_tag_names_has_documents_of_its_o
     assert read_documents(registry, any_lab.name, own)[0] == ours
 
 
-def test_no_secret_and_no_mirror_is_in_a_document(lab: Lab, registry: Served, kit: Path, serve: Serve) -> None:  # noqa: F811
+def test_no_secret_and_no_mirror_is_in_a_document(lab: Lab, registry: Served, kit: Path, serve: Serve) -> None:
     canary = f"canary-{secrets.token_hex(8)}"
     guarded: Server = serve(kit / "channel", f"user:{canary}")
     host = guarded.url.removeprefix("http://")
@@ -219,7 +210,7 @@ def test_no_secret_and_no_mirror_is_in_a_document(lab: Lab, registry: Served, ki
 
 
 @pytest.mark.parametrize("fault", ["reset", 503, 429])
-def test_fault_that_passes_is_no_fault(lab: Lab, registry: Served, fault: int | str) -> None:  # noqa: F811
+def test_fault_that_passes_is_no_fault(lab: Lab, registry: Served, fault: int | str) -> None:
     lab.define()
     assert lab.build().returncode == 0
     registry.faults = [(method, fault) for method in ("HEAD", "POST", "PUT", "GET")]
@@ -229,7 +220,7 @@ def test_fault_that_passes_is_no_fault(lab: Lab, registry: Served, fault: int | 
     assert set(read_documents(registry, lab.name, "cpu-py311")[1]) == set(TYPES)
 
 
-def test_signed_image_is_verified_and_openssl_agrees(lab: Lab, registry: Served, tmp_path: Path) -> None:  # noqa: F811
+def test_signed_image_is_verified_and_openssl_agrees(lab: Lab, registry: Served, tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         give_up("openssl is not installed (apt-get install openssl)")
     key, public = tmp_path / "sign.key", tmp_path / "sign.pub"

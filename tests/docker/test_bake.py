@@ -6,14 +6,12 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.docker.test_push import registry  # noqa: F401 (a fixture)
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.docker.conftest import Lab
-    from tests.docker.test_push import Registry
+    from tests.docker.served import Registry
 
 
 STEPS = 5
@@ -41,10 +39,7 @@ def test_baking_anew_makes_the_same_images(make_lab: Callable[..., Lab], second_
 
 
 def test_what_bake_pushes_waits_until_it_has_passed_its_test(
-    make_lab: Callable[..., Lab],
-    second_engine: str,
-    registry: Registry,  # noqa: F811
-    tmp_path: Path,
+    make_lab: Callable[..., Lab], second_engine: str, registry: Registry, tmp_path: Path
 ) -> None:
     lab, place = make_lab(second_engine), f"{registry.address}/team"
     lab.define()

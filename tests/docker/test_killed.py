@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 from builder.attach import TYPES
 from tests.docker.test_attach import read_documents
-from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 
 if TYPE_CHECKING:
     from tests.docker.conftest import Lab
-    from tests.docker.test_push import Registry
+    from tests.docker.served import Registry
 
 KILLS = int(os.environ.get("IMGBUILD_KILLS", "6"))
 MATRIX = {"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"}
@@ -41,10 +40,7 @@ if __name__ == "__main__":
 """
 
 
-def test_public_tag_never_names_what_is_untested_or_partial(
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-) -> None:
+def test_public_tag_never_names_what_is_untested_or_partial(lab: Lab, registry: Registry) -> None:
     place = f"{registry.address}/team"
     write_round(lab, 0)
     assert lab.run("lock").returncode == 0
@@ -89,7 +85,7 @@ def kill_build(lab: Lab, place: str, seconds: float) -> None:
     process.wait()
 
 
-def read_round(lab: Lab, registry: Registry) -> tuple[int, ...]:  # noqa: F811
+def read_round(lab: Lab, registry: Registry) -> tuple[int, ...]:
     """Return the rounds that the images of public and local tags are of, having read the whole of each public one."""
     repository = f"team/{lab.name}"
     name = f"{registry.address}/{repository}"

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.attach import DOCUMENT, TYPES
 from tests.docker.conftest import give_up
-from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 from tests.kit.debian import download_packages
 from tests.kit.workspace import Workspace
 from tests.sigstore import GITHUB, WORKFLOW, make_token, run_sigstore
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.docker.conftest import Lab
-    from tests.docker.test_push import Registry
+    from tests.docker.served import Registry
 
     Cosign = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -40,17 +39,17 @@ def bring(name: str, kit: Path, tmp_path: Path) -> Path:
     return program
 
 
-def test_oras_discovers_what_is_attached_and_pulls_it(
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-    kit: Path,
-    tmp_path: Path,
-) -> None:
-    oras = bring("oras", kit, tmp_path)
+def publish(lab: Lab, registry: Registry, *options: str) -> subprocess.CompletedProcess[str]:
+    """Publish the image of a lab, whose ref is what is said then."""
     lab.define()
-    done = lab.build("--push", registry.address)
+    done = lab.build("--push", registry.address, *options)
     assert done.returncode == 0, done.stderr
-    ref = done.stdout.strip()
+    return done
+
+
+def test_oras_discovers_what_is_attached_and_pulls_it(lab: Lab, registry: Registry, kit: Path, tmp_path: Path) -> None:
+    oras = bring("oras", kit, tmp_path)
+    ref = publish(lab, registry).stdout.strip()
     listing = [oras, "discover", "--plain-http", "--format", "json", ref]
     told = json.loads(subprocess.run(listing, capture_output=True, check=True).stdout)
     attached = {it["annotations"][DOCUMENT]: it["reference"] for it in told["referrers"]}
@@ -81,20 +80,12 @@ def cosign(kit: Path, tmp_path: Path) -> Cosign:
     return run
 
 
-def test_cosign_verifies_what_a_key_signed(
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-    cosign: Cosign,
-    tmp_path: Path,
-) -> None:
-    lab.define()
+def test_cosign_verifies_what_a_key_signed(lab: Lab, registry: Registry, cosign: Cosign, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("ours", "other")]
     for folder in folders:
         folder.mkdir()
     ours, other = (write_keys(folder, ec.generate_private_key(ec.SECP256R1())) for folder in folders)
-    done = lab.build("--push", registry.address, "--sign-key", str(ours))
-    assert done.returncode == 0, done.stderr
-    ref = done.stdout.strip()
+    ref = publish(lab, registry, "--sign-key", str(ours)).stdout.strip()
     verified = cosign("verify", "--insecure-ignore-tlog", "--key", ours.with_suffix(".pub"), ref)
     assert verified.returncode == 0, verified.stderr
     (payload,) = json.loads(verified.stdout)
@@ -104,20 +95,15 @@ def test_cosign_verifies_what_a_key_signed(
 
 
 def test_cosign_verifies_what_an_identity_signed(
-    any_lab: Lab,
-    registry: Registry,  # noqa: F811
-    cosign: Cosign,
-    tmp_path: Path,
+    any_lab: Lab, registry: Registry, cosign: Cosign, tmp_path: Path
 ) -> None:
-    any_lab.define()
     any_lab.env["SIGSTORE_ID_TOKEN"] = token = make_token()
     trust, root = tmp_path / "trust.json", tmp_path / "root.json"
     with run_sigstore() as sigstore:
         trust.write_text(json.dumps(sigstore.describe()))
         root.write_text(json.dumps(sigstore.describe()["trustedRoot"]))
         for _ in range(2):
-            done = any_lab.build("--push", registry.address, "--sign-as", WORKFLOW, "--trust-config", str(trust))
-            assert done.returncode == 0, done.stderr
+            done = publish(any_lab, registry, "--sign-as", WORKFLOW, "--trust-config", str(trust))
             assert token not in done.stdout + done.stderr
         assert len(sigstore.logged) == 1
     ref = done.stdout.strip()

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 from tests.docker.test_schedule import FAIL_LAST, OWN, define_three
 
 if TYPE_CHECKING:
     from tests.docker.conftest import Lab
-    from tests.docker.test_push import Registry
+    from tests.docker.served import Registry
 
 MATRIX = {"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"}
 
 
-def test_matrix_is_pushed_and_a_second_run_sends_nothing(any_lab: Lab, registry: Registry) -> None:  # noqa: F811
+def test_matrix_is_pushed_and_a_second_run_sends_nothing(any_lab: Lab, registry: Registry) -> None:
     any_lab.define(matrix=MATRIX)
     refs = [f"{registry.address}/team/{any_lab.name}:cpu-py{python}" for python in ("311", "313")]
     done = any_lab.build("--jobs", "2", "--push", f"{registry.address}/team")
@@ -34,9 +33,7 @@ def test_matrix_is_pushed_and_a_second_run_sends_nothing(any_lab: Lab, registry:
 
 @pytest.mark.parametrize("fault", ["build", "push"])
 def test_others_ship_when_a_cell_fails_and_a_rerun_sends_nothing_of_theirs(
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-    fault: str,
+    lab: Lab, registry: Registry, fault: str
 ) -> None:
     place = f"{registry.address}/team"
     refs = [f"{place}/{ref}" for ref in define_three(lab)]
@@ -64,7 +61,7 @@ def test_others_ship_when_a_cell_fails_and_a_rerun_sends_nothing_of_theirs(
     assert all("/manifests/cu128-py311" in path for path in put), put
 
 
-def test_image_that_fails_its_checks_is_not_pushed(lab: Lab, registry: Registry) -> None:  # noqa: F811
+def test_image_that_fails_its_checks_is_not_pushed(lab: Lab, registry: Registry) -> None:
     lab.define()
     lab.add_step("mkdir -p /root/.cache/pip && echo > /root/.cache/pip/x")
     done = lab.build("--push", registry.address)
@@ -80,7 +77,7 @@ def test_registry_that_cannot_be_reached_is_exit_code_10(lab: Lab) -> None:
     assert lab.client.images.get(lab.ref).id
 
 
-def test_tag_that_lasts_stays_while_the_others_move(any_lab: Lab, registry: Registry) -> None:  # noqa: F811
+def test_tag_that_lasts_stays_while_the_others_move(any_lab: Lab, registry: Registry) -> None:
     def publish(**more: object) -> tuple[str, set[str]]:
         any_lab.define(matrix=MATRIX | {"python": ["3.11"]}, aliases={"latest": "cpu-py311"}, **more)
         done = any_lab.build("--push", registry.address)

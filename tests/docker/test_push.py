@@ -3,219 +3,27 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.client
 import json
-import os
-import re
 import secrets
-import shutil
 import socket
-import struct
-import subprocess
-import threading
-import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from builder.attempts import PAUSES
 from builder.context import Context, ContextFile
 from builder.engine import Engine
 from builder.errors import Cancelled, EngineError, PushError
 from builder.events import Built, Pushed, Transfer
-from tests.docker.conftest import give_up
 from tests.kit.base import IMAGE
-from tests.kit.debian import install_packages
-from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.docker.conftest import Lab
-
-Fault = int | str
-
-
-@dataclass(kw_only=True)
-class Registry:
-    """A real registry behind a proxy that counts what is asked, and fails requests as it is told to.
-
-    Every request whose method and path fit `refused` gets a 403.
-    """
-
-    address: str
-    refused: str = "none"
-    asked: list[tuple[str, str, int]] = field(default_factory=list)
-    faults: list[tuple[str, Fault]] = field(default_factory=list)
-    login: str = ""
-    held: threading.Event = field(default_factory=threading.Event)
-    open_gate: threading.Event = field(default_factory=threading.Event)
-
-    def uploads(self) -> list[int]:
-        """The sizes of the blobs that arrived."""
-        return [size for method, path, size in self.asked if method in ("PUT", "PATCH") and "/blobs/" in path and size]
-
-    def manifest(self, ref: str) -> tuple[str, dict[str, Any]]:
-        """Return the digest and the content of what a ref names."""
-        name, _, tag = ref.removeprefix(f"{self.address}/").rpartition(":")
-        kinds = (
-            "application/vnd.oci.image.manifest.v1+json",
-            "application/vnd.docker.distribution.manifest.v2+json",
-        )
-        request = urllib.request.Request(
-            f"http://{self.address}/v2/{name}/manifests/{tag}", headers={"Accept": ", ".join(kinds)}
-        )
-        with urllib.request.urlopen(request) as reply:
-            return reply.headers["Docker-Content-Digest"], json.load(reply)
-
-    def tags(self, name: str) -> set[str]:
-        """Return the tags of images, without those that stand in for the referrers API."""
-        with urllib.request.urlopen(f"http://{self.address}/v2/{name}/tags/list") as reply:
-            return {tag for tag in json.load(reply)["tags"] if not tag.startswith("sha256-")}
-
-    def has(self, ref: str) -> bool:
-        try:
-            self.manifest(ref)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return False
-        return True
-
-
-def make_proxy(registry: Registry, upstream: str) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def handle_one_request(self) -> None:
-            try:
-                if self.connection.recv(1, socket.MSG_PEEK) == b"\x16":  # the engine tries TLS first
-                    self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
-                    self.close_connection = True
-                    return
-                super().handle_one_request()
-            except OSError:
-                self.close_connection = True
-
-        def relay(self) -> None:
-            body = self.read_body()
-            registry.asked.append((self.command, self.path, len(body)))
-            fault = None
-            if registry.faults and registry.faults[0][0] == self.command and self.path != "/v2/":
-                fault = registry.faults.pop(0)[1]
-            if re.fullmatch(registry.refused, f"{self.command} {self.path}"):
-                fault = 403
-            if fault == "reset":
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-                self.close_connection = True
-                return
-            if fault == "truncate":
-                self.wfile.write(b"HTTP/1.1 20")
-                self.close_connection = True
-                return
-            if fault == "hold":
-                registry.held.set()
-                registry.open_gate.wait(60)
-            given = self.headers.get("Authorization", "").removeprefix("Basic ")
-            if registry.login and base64.b64decode(given).decode() != registry.login:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="lab"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            if isinstance(fault, int):
-                self.send_response(fault)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            with contextlib.closing(http.client.HTTPConnection(upstream)) as ahead:
-                own = ("transfer-encoding", "content-length")
-                # The engine has a line for each kind of manifest that it accepts, in any order.
-                headers = {
-                    key: ", ".join(self.headers.get_all(key, [])) for key in self.headers if key.lower() not in own
-                }
-                ahead.request(self.command, self.path, body or None, headers)
-                reply = ahead.getresponse()
-                content = reply.read()
-            self.send_response(reply.status)
-            for key, value in reply.getheaders():
-                if key.lower() not in ("connection", "date", "content-length", "transfer-encoding"):
-                    self.send_header(key, value)
-            length = reply.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-            self.send_header("Content-Length", length or "0")
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = relay  # noqa: N815
-
-        def read_body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = []
-            while size := int(self.rfile.readline().strip(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    class Listener(ThreadingHTTPServer):
-        daemon_threads = True
-
-    return Listener(("127.0.0.1", 0), Handler)
-
-
-@pytest.fixture
-def registry(kit: Path, tmp_path: Path) -> Iterator[Registry]:
-    if shutil.which("docker-registry") is None:
-        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
-            give_up("docker-registry is not installed (apt-get install docker-registry)")
-        install_packages(Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log"), ("docker-registry",))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        upstream = f"127.0.0.1:{free.getsockname()[1]}"
-    config = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
-        "http": {"addr": upstream, "relativeurls": True},
-    }
-    (tmp_path / "registry.yaml").write_text(yaml.safe_dump(config))
-    made = Registry(address="")
-    with contextlib.ExitStack() as stack:
-        log = stack.enter_context((tmp_path / "registry.log").open("w"))
-        server = subprocess.Popen(["docker-registry", "serve", tmp_path / "registry.yaml"], stdout=log, stderr=log)
-        stack.callback(server.wait, timeout=30)
-        stack.callback(server.terminate)
-        wait_for(upstream)
-        proxy = stack.enter_context(make_proxy(made, upstream))
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(proxy.shutdown)
-        made.address = f"127.0.0.1:{proxy.server_port}"
-        yield made
-        made.open_gate.set()
-
-
-def wait_for(address: str) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://{address}/v2/", timeout=5).close()
-            return
-        time.sleep(0.1)
-    pytest.fail("the registry did not start")
+    from tests.docker.served import Fault, Registry
 
 
 class Bench:

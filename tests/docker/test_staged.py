@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.docker.test_push import registry  # noqa: F401 (a fixture)
-
 if TYPE_CHECKING:
     from tests.docker.conftest import Lab
-    from tests.docker.test_push import Registry
+    from tests.docker.served import Registry
 
 MATRIX = {"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"}
 
 
-def test_image_that_fails_moves_no_tag_and_keeps_no_other_from_it(
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-) -> None:
+def test_image_that_fails_moves_no_tag_and_keeps_no_other_from_it(lab: Lab, registry: Registry) -> None:
     lab.define(matrix=MATRIX, aliases={"newest": "cpu-py313"})
     place = f"{registry.address}/team"
     staged = lab.build("--push", place, "--stage")
@@ -43,10 +38,7 @@ def test_image_that_fails_moves_no_tag_and_keeps_no_other_from_it(
     assert max(registry.uploads()) < 10_000, "what the test found, and nothing of the image"
 
 
-def test_image_of_another_lock_under_the_tag_is_not_promoted(
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-) -> None:
+def test_image_of_another_lock_under_the_tag_is_not_promoted(lab: Lab, registry: Registry) -> None:
     lab.define(matrix=MATRIX)
     place = f"{registry.address}/team"
     first, second = lab.build("--push", place, "--stage").stdout.split()
@@ -59,7 +51,7 @@ def test_image_of_another_lock_under_the_tag_is_not_promoted(
     assert before == {f"{ref.rpartition(':')[2]}{end}" for ref in (first, second) for end in ("", "-staged")}
 
 
-def test_what_is_not_staged_is_said(lab: Lab, registry: Registry) -> None:  # noqa: F811
+def test_what_is_not_staged_is_said(lab: Lab, registry: Registry) -> None:
     lab.define()
     assert lab.run("lock").returncode == 0
     done = lab.run("test", "--all", "--registry", f"{registry.address}/team")

@@ -9,7 +9,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.docker.conftest import IMGBUILD
-from tests.docker.test_push import registry  # noqa: F401 (a fixture)
 from tests.unit.test_signing import write_keys
 from tests.unit.test_workflows import SIGN_AS
 from tests.workflow import Runner, read_jobs, with_programs
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.docker.conftest import Lab
-    from tests.docker.test_push import Registry
+    from tests.docker.served import Registry
 
 JOBS = read_jobs("images.yml")
 MATRIX = {"python": ["3.11", "3.13"], "cuda": ["cpu"], "torch": "none"}
@@ -28,7 +27,7 @@ KEY_PASSWORD = "canary of the key"
 
 
 @pytest.fixture
-def make_runner(lab: Lab, registry: Registry, tmp_path: Path) -> Callable[..., Runner]:  # noqa: F811
+def make_runner(lab: Lab, registry: Registry, tmp_path: Path) -> Callable[..., Runner]:
     """Return a function that makes runners of a repository with two locked cells and a registry of its own."""
     lab.define(matrix=MATRIX)
     assert lab.run("lock").returncode == 0
@@ -67,10 +66,7 @@ def share(make_runner: Callable[..., Runner], **variables: str) -> list[dict[str
 
 
 def test_what_is_planned_is_built_and_published(
-    make_runner: Callable[..., Runner],
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-    tmp_path: Path,
+    make_runner: Callable[..., Runner], lab: Lab, registry: Registry, tmp_path: Path
 ) -> None:
     registry.login = f"{USER}:{PASSWORD}"
     refs = [f"{lab.name}:cpu-py311", f"{lab.name}:cpu-py313"]
@@ -92,10 +88,7 @@ def test_what_is_planned_is_built_and_published(
 
 
 def test_images_wait_for_their_test_on_a_gpu(
-    make_runner: Callable[..., Runner],
-    lab: Lab,
-    registry: Registry,  # noqa: F811
-    tmp_path: Path,
+    make_runner: Callable[..., Runner], lab: Lab, registry: Registry, tmp_path: Path
 ) -> None:
     registry.login = f"{USER}:{PASSWORD}"
     (together,) = share(make_runner)
