@@ -114,8 +114,7 @@ def require_documents(
 
     With `signed`, the digests that somebody vouches for, only these count; `who` is what a person calls them.
     """
-    there = _list_documents(registry, repository, digest, signed)
-    missing = [kind for kind in TYPES if kind not in there]
+    missing = list_missing(registry, repository, digest, signed=signed)
     if not missing:
         return
     name = f"{registry.host}/{repository}"
@@ -126,6 +125,14 @@ def require_documents(
         else f"`imgbuild build --push {name.rpartition('/')[0]} --stage` and the same --sign-key or --sign-as."
     )
     raise RegistryError(f"{name}@{digest} lacks {which}: {', '.join(missing)}", hint=hint)
+
+
+def list_missing(
+    registry: Registry, repository: str, digest: str, *, signed: Collection[str] | None = None
+) -> list[Kind]:
+    """Return which documents are not attached to the manifest of a digest; with `signed` only these digests count."""
+    there = _list_documents(registry, repository, digest, signed)
+    return [kind for kind in TYPES if kind not in there]
 
 
 def attach_results(

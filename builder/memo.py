@@ -45,10 +45,11 @@ class Memo:
         return self._folder / hashlib.sha256(f"{self._engine_id} {ref}".encode()).hexdigest()
 
 
-def digest_recipe(context: Context, build_args: Mapping[str, str], base: str, export: Mapping[str, str]) -> str:
-    """Return the digest of all that an image's bytes depend on.
+def digest_recipe(context: Context, *told: str, base: str, export: Mapping[str, str]) -> str:
+    """Return the digest of all that is fixed of what an image is made from; it tells nothing of the machine.
 
-    `base` is the content digest of what it builds on, and `export` says how layers are written.
+    `told` is what else the build is told, `base` the content digest of what it builds on, wherever that comes from,
+    and `export` says how layers are written.
     """
-    parts = (base, *sorted(build_args.items()), *sorted(export.items()), digest_context(context))
+    parts = (base, *told, *sorted(export.items()), digest_context(context))
     return f"sha256:{hashlib.sha256(repr(parts).encode()).hexdigest()}"

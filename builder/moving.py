@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from builder.registry.content import is_digest
-from builder.registry.writing import EMPTY, EMPTY_TYPE, Artifact
+from builder.registry.writing import EMPTY, Artifact
 from builder.render import OCI
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def move_tags(writer: Writer, repository: str, image: Descriptor, tags: Sequence
     if known and known.digest != image.digest:
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         told = ((_DIGEST, known.digest), (_TIME, now))
-        artifact = Artifact(artifact_type=REPLACED, media_type=EMPTY_TYPE, blobs=(EMPTY,), annotations=told)
+        artifact = Artifact(artifact_type=REPLACED, media_type=REPLACED, blobs=(EMPTY,), annotations=told)
         writer.attach(repository, image, artifact)
     for tag in tags:
         writer.copy_tag(repository, image.digest, tag)

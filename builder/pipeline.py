@@ -14,20 +14,21 @@ from builder.checks.expected import describe_cell
 from builder.checks.inventory import ask_inventory, take_inventory
 from builder.checks.suites import digest_checks
 from builder.early import EarlyImages
-from builder.errors import BuildError, Cancelled, CheckError
+from builder.errors import BuildError, CheckError
 from builder.events import Built, Event, Log, Step
 from builder.hostenv import SECRET, render_settings
 from builder.memo import digest_recipe
-from builder.progress_text import headline, shorten, tail
+from builder.outcome import Found, Image, describe_end
+from builder.progress_text import headline, tail
 from builder.render import find_epoch, load_templates, render_context
-from builder.schedule import Outcome, order_cells, run_tasks, sort_named
+from builder.schedule import order_cells, run_tasks, sort_named
 from builder.steps import PREFIX
 from builder.work import CellWork, Ended, LayerWork, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from builder.checks import GpuUse, Verdict
+    from builder.checks import GpuUse
     from builder.context import Context
     from builder.engine import Engine
     from builder.inputs import Job
@@ -39,32 +40,9 @@ if TYPE_CHECKING:
     from builder.sbom.inventory import Inventory
     from builder.sources import Sources
     from builder.verdicts import Verdicts
-    from builder.work import State
 
 _WORDS = 200
 """How many pieces of a step's output are kept for the case that it fails."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What the checks found in an image, and which files it has, where they just ran and documents are to tell it."""
-
-    verdicts: tuple[Verdict, ...]
-    inventory: Inventory | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """An image that passed its checks: its ref and content digest; `fresh` unless it was there before.
-
-    `found` is what the checks found in it, now or when it was built; None where it was not even asked, as it is up to
-    date.
-    """
-
-    ref: str
-    image_id: str
-    fresh: bool
-    found: Found | None = None
 
 
 def image_ref(job: Job) -> str:
@@ -112,7 +90,7 @@ class Builder:
         def tell(early: EarlyImages) -> Iterator[tuple[str, Ended]]:
             tasks = {work.cell: partial(self.build_cell, works[work], early) for work in order_cells(tuple(works))}
             for outcome in run_tasks(tasks, workers=workers, cancel=self._cancel):
-                ended = _describe_end(outcome, self.sources.redact)
+                ended = describe_end(outcome, self.sources.redact)
                 self.progress.event(ended.cell, ended)
                 yield ended.cell, ended
 
@@ -123,12 +101,17 @@ class Builder:
         """Build one cell, check the image, let its ref name it, and publish it. Threads may build several.
 
         The ref moves only after every check passed. An image that is found under its ref with the content that the
-        build yields is checked where nobody knows that it passed before. Raises BuildError, CheckError, EngineError
+        build yields is checked where nobody knows that it passed before. One that another machine has published from
+        the same is not built, and no local ref names it. Raises BuildError, CheckError, EngineError
         or Cancelled; no ref moved then. Raises RegistryError when a registry does not take the image, or what belongs
         to it.
         """
         context = render_cell(self.project, locked)
-        image = self._build_checked(locked, context, early)
+        recipe = self._digest_recipe(locked, context)
+        image = self._find_built(locked, recipe)
+        if image is None and (published := self._find_published(locked, context, recipe)):
+            return published
+        image = image or self._build_checked(locked, context, recipe, early)
         if self.publisher is None:
             return image
         find = cache(lambda: image.found or self._recall(locked, image.image_id))
@@ -137,9 +120,10 @@ class Builder:
             image.image_id,
             locked,
             context,
+            recipe,
             find_verdicts=lambda: find().verdicts,
             take_inventory=lambda: find().inventory or take(),
-            report=lambda text: self.progress.event(locked.id, Phase(text=text)),
+            report=partial(self._say, locked),
         )
         return replace(image, ref=ref)
 
@@ -149,15 +133,43 @@ class Builder:
         if self.publisher:
             self.publisher.cancel()
 
-    def _build_checked(self, locked: LockedCell, context: Context, early: EarlyImages) -> Image:
+    def _digest_recipe(self, locked: LockedCell, context: Context) -> str:
+        """Return the digest of all that is fixed of the image, empty where nobody can tell what the base is."""
+        base, mirrored = locked.job.base, self.sources.base_ref(locked.job.base.key)
+        on = base.digest if base.digest and not mirrored else self.engine.find_base(mirrored or base.ref)
+        if not on:
+            return ""
+        # A project's own Dockerfile need not have these two in it.
+        told = (str(find_epoch(locked.environment)), digest_checks(locked.job.definition))
+        return digest_recipe(context, *told, base=on, export=self.engine.export)
+
+    def _find_built(self, locked: LockedCell, recipe: str) -> Image | None:
+        ref = image_ref(locked.job)
+        if recipe and (image_id := self.memo.find(ref, recipe)) and self.engine.find_image(ref) == image_id:
+            return Image(ref=ref, image_id=image_id, fresh=False)
+        return None
+
+    def _find_published(self, locked: LockedCell, context: Context, recipe: str) -> Image | None:
+        """Return the image that another machine has published, whose tags name it then; None where there is none.
+
+        Also where this machine has an older one under the cell's ref, which would stay that, and where it has a GPU:
+        what was checked elsewhere may have been so without one.
+        """
+        job, report = locked.job, partial(self._say, locked)
+        tests_gpu = job.cell.cuda and self.gpu.state != "none"
+        if self.publisher is None or tests_gpu or self.engine.find_image(image_ref(job)):
+            return None
+        report("looking for it in the registry")
+        image = self.publisher.find(locked, context, recipe)
+        if image is None:
+            return None
+        return Image(
+            ref=self.publisher.publish_again(image, locked, context, report), image_id=image.digest, fresh=False
+        )
+
+    def _build_checked(self, locked: LockedCell, context: Context, recipe: str, early: EarlyImages) -> Image:
         engine, job = self.engine, locked.job
         ref = image_ref(job)
-        arguments = self._find_arguments(locked)
-        base = arguments.get("BASE")
-        on = job.base.digest if job.base.digest and not base else engine.find_base(base or job.base.ref)
-        recipe = digest_recipe(context, arguments, on, engine.export) if on else ""
-        if recipe and (image_id := self.memo.find(ref, recipe)) and engine.find_image(ref) == image_id:
-            return Image(ref=ref, image_id=image_id, fresh=False)
         with early.beside(locked, context, partial(self._build_lower, locked)):
             image_id = _follow(job.cell.id, self._build(locked, context, engine), self.progress)
         fresh = engine.find_image(ref) != image_id
@@ -197,7 +209,7 @@ class Builder:
         tell, the image passed all the same, and the publisher asks again.
         """
         job = locked.job
-        self.progress.event(job.cell.id, Phase(text="checking the image"))
+        self._say(locked, "checking the image")
         inventory: Inventory | None = None
         try:
             expected = describe_cell(job, locked.environment, PREFIX, self.engine.read_labels(image_id))
@@ -212,6 +224,9 @@ class Builder:
             raise
         self.verdicts.keep(image_ref(job), image_id, verdicts)
         return Found(verdicts=verdicts, inventory=inventory)
+
+    def _say(self, locked: LockedCell, text: str) -> None:
+        self.progress.event(locked.id, Phase(text=text))
 
     def _recall(self, locked: LockedCell, image_id: str) -> Found:
         """Return what the checks found in an image when it was built; where nobody knows any more, they run again."""
@@ -239,35 +254,3 @@ def _follow(name: str, events: Iterable[Event], progress: Progress) -> str:
         said = tail("".join(words[failed.digest]).splitlines()) if failed else ""
         raise BuildError(f"{name}: {step}{error.message}\n{said}".rstrip(), hint=error.hint) from error
     return image_id
-
-
-def _describe_end(outcome: Outcome[Image], redact: Callable[[str], str]) -> Ended:
-    match outcome:
-        case Outcome(value=Image() as image):
-            return Ended(
-                cell=outcome.name,
-                state="built" if image.fresh else "up to date",
-                text=_describe_image(image),
-                seconds=outcome.seconds,
-                ref=image.ref,
-            )
-        case Outcome(error=Cancelled()):
-            state: State = "cancelled" if outcome.began else "not started"
-            text = ""
-        case _:
-            state = "failed"
-            text = shorten(redact(str(outcome.error).removeprefix(f"{outcome.name}: ")))
-    return Ended(cell=outcome.name, state=state, text=text, seconds=outcome.seconds, error=outcome.error)
-
-
-def _describe_image(image: Image) -> str:
-    if not image.fresh:
-        return f"{image.ref} is up to date"
-    verdicts = image.found.verdicts if image.found else ()
-    passed = sum(verdict.verdict == "pass" for verdict in verdicts)
-    skipped: dict[str, list[str]] = defaultdict(list)
-    for verdict in verdicts:
-        if verdict.verdict == "skip":
-            skipped[verdict.detail].append(verdict.check)
-    reasons = [f"{', '.join(checks)} ({why})" for why, checks in skipped.items()]
-    return f"{image.ref}: {passed} checks passed" + (f", skipped: {'; '.join(reasons)}" if reasons else "")

@@ -79,7 +79,9 @@ def build(
     """Build, check and tag the cells that were chosen; print their refs, in the order of the matrix.
 
     A cell whose lock is missing or stale is said and solved first. A cell that fails stops no other; the exit code is
-    that of the first failure in the order of the matrix. A lost engine (7) or an interruption (130) stops all.
+    that of the first failure in the order of the matrix. With --push, what another machine has published from the same
+    is not built where no image of the cell is here, unless a GPU here is to check it. A lost engine (7) or an
+    interruption (130) stops all.
     """
     from builder.checks.gpu_use import decide_gpu_use
     from builder.engine import Engine

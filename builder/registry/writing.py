@@ -113,17 +113,20 @@ class Writer(Registry):
         In a registry without the referrers API it is listed under the tag that stands in for it; one that refuses the
         manifest of today is offered that of version 1.0 of the specification.
         """
-        forms = [make_manifest(subject, artifact, old=old) for old in (False, True)]
-        known = {it.digest for it in self.list_referrers(repository, subject.digest)}
-        for node, _ in forms:
-            if node["digest"] in known:
-                return _describe(node, artifact)
+        if found := self.find_attached(repository, subject, artifact):
+            return found
         for blob in (EMPTY, *artifact.blobs):
             self.put_blob(repository, blob)
-        node, reply = self._put_either(repository, forms)
+        node, reply = self._put_either(repository, _make_forms(subject, artifact))
         if "OCI-Subject" not in reply.headers:
             self._add_to_index(repository, subject.digest.replace(":", "-", 1), node)
         return _describe(node, artifact)
+
+    def find_attached(self, repository: str, subject: Descriptor, artifact: Artifact) -> Descriptor | None:
+        """Return an artifact's own manifest, None where it is not attached to a manifest."""
+        known = {it.digest for it in self.list_referrers(repository, subject.digest)}
+        nodes = (node for node, _ in _make_forms(subject, artifact) if node["digest"] in known)
+        return next((_describe(node, artifact) for node in nodes), None)
 
     def _put_either(
         self, repository: str, forms: Iterable[tuple[dict[str, Any], bytes]]
@@ -220,6 +223,10 @@ def make_manifest(subject: Descriptor, artifact: Artifact, *, old: bool = False)
     data = _dump(document)
     entry = {"mediaType": OCI_MANIFEST, "digest": digest_of(data), "size": len(data)}
     return entry | {"artifactType": artifact.artifact_type} | told, data
+
+
+def _make_forms(subject: Descriptor, artifact: Artifact) -> list[tuple[dict[str, Any], bytes]]:
+    return [make_manifest(subject, artifact, old=old) for old in (False, True)]
 
 
 def _describe(node: Mapping[str, Any], artifact: Artifact) -> Descriptor:

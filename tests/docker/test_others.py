@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.attach import DOCUMENT, TYPES
+from builder.reuse import RECIPE
 from tests.docker.conftest import give_up
 from tests.kit.debian import download_packages
 from tests.kit.workspace import Workspace
@@ -52,9 +53,9 @@ def test_oras_discovers_what_is_attached_and_pulls_it(lab: Lab, registry: Regist
     ref = publish(lab, registry).stdout.strip()
     listing = [oras, "discover", "--plain-http", "--format", "json", ref]
     told = json.loads(subprocess.run(listing, capture_output=True, check=True).stdout)
-    attached = {it["annotations"][DOCUMENT]: it["reference"] for it in told["referrers"]}
-    assert set(attached) == set(TYPES)
-    assert {it["artifactType"] for it in told["referrers"]} == set(TYPES.values())
+    attached = {it["annotations"].get(DOCUMENT): it["reference"] for it in told["referrers"]}
+    assert set(attached) == {*TYPES, None}
+    assert {it["artifactType"] for it in told["referrers"]} == {*TYPES.values(), RECIPE}
     getting = [oras, "manifest", "fetch", "--plain-http", attached["cyclonedx"]]
     (layer,) = json.loads(subprocess.run(getting, capture_output=True, check=True).stdout)["layers"]
     place = f"{registry.address}/{lab.name}@{layer['digest']}"

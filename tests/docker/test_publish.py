@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docker.test_schedule import FAIL_LAST, OWN, define_three
+from tests.docker.test_schedule import FAIL_LAST, OWN, define_three, tags
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.docker.conftest import Lab
     from tests.docker.served import Registry
 
@@ -59,6 +61,32 @@ def test_others_ship_when_a_cell_fails_and_a_rerun_sends_nothing_of_theirs(
     assert not sent & theirs
     put = [path for verb, path, _ in registry.asked if verb == "PUT" and "-py311" in path]
     assert all("/manifests/cu128-py311" in path for path in put), put
+
+
+def test_another_machine_builds_only_what_nobody_has_published(
+    any_lab: Lab, registry: Registry, tmp_path: Path
+) -> None:
+    place = f"{registry.address}/team"
+    refs = define_three(any_lab)
+    any_lab.add_step(f"{OWN}{FAIL_LAST}")
+    assert any_lab.build("--push", place).returncode == 8
+    published = {ref: registry.manifest(f"{place}/{ref}") for ref in refs[:2]}
+    theirs = {layer["digest"] for _, manifest in published.values() for layer in manifest["layers"]}
+    for ref in refs[:2]:
+        any_lab.client.images.remove(ref, force=True)
+    any_lab.env["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+
+    any_lab.add_step(OWN)
+    registry.asked.clear()
+    done = any_lab.build("--push", place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{place}/{ref}" for ref in refs]
+    assert done.stderr.splitlines()[-1].partition("] ")[2].startswith("3 cells: 1 built, 2 up to date in ")
+    assert tags(any_lab) == {refs[2]}
+    assert {ref: registry.manifest(f"{place}/{ref}") for ref in refs[:2]} == published
+    sent = {path.partition("digest=")[2].replace("%3A", ":") for verb, path, _ in registry.asked if verb == "PUT"}
+    assert sent
+    assert not sent & theirs
 
 
 def test_image_that_fails_its_checks_is_not_pushed(lab: Lab, registry: Registry) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 NAME = "team/pytorch"
 CELL = make_environment(conda=[*make_python("3.10.16"), make_conda("zlib")], pip=[make_wheel("torch", "2.7.1+cu118")])
 CONTEXT = Context(files=(ContextFile(path="Dockerfile", data=b"FROM x"),))
+MADE_FROM = f"sha256:{'e' * 64}"
 FOUND = (Verdict(check="python", verdict="pass", detail=""), Verdict(check="device", verdict="skip", detail=""))
 
 
@@ -108,7 +109,8 @@ def read_documents(writer: Writer, image: Descriptor) -> dict[str, bytes]:
         manifest = writer.read(NAME, referrer.digest)
         assert manifest is not None
         blobs = parse_descriptors(manifest.parse()["layers"], "here")
-        documents[dict(referrer.annotations)[DOCUMENT]] = b"".join(writer.read_blob(NAME, blob) for blob in blobs)
+        if kind := dict(referrer.annotations).get(DOCUMENT):
+            documents[kind] = b"".join(writer.read_blob(NAME, blob) for blob in blobs)
     return documents
 
 
@@ -142,7 +144,7 @@ def test_only_what_is_missing_is_made(fake: FakeRegistry, writer: Writer, kind: 
     image = add_image(fake, "1")
     attach_documents(writer, NAME, image, make_facts(Asked(), image.digest))
     listed = fake.referrers[image.digest]
-    (gone,) = (it for it in listed if it["annotations"][DOCUMENT] == kind)
+    (gone,) = (it for it in listed if it["annotations"].get(DOCUMENT) == kind)
     listed.remove(gone)
     asked = Asked()
     attach_documents(writer, NAME, image, make_facts(asked, image.digest))
@@ -226,12 +228,13 @@ def make_publisher(engine: Engine, writer: Writer, **more: Any) -> Publisher:
     return Publisher(**values, sources={"pytorch": {}}, builder_id="https://ci.example/builder")
 
 
-def run(publisher: Publisher, engine: Engine, locked: LockedCell) -> tuple[str, list[str]]:
+def run(publisher: Publisher, engine: Engine, locked: LockedCell, recipe: str = MADE_FROM) -> tuple[str, list[str]]:
     said: list[str] = []
     ref = publisher.publish(
         engine.image_id,
         locked,
         CONTEXT,
+        recipe,
         find_verdicts=lambda: FOUND,
         take_inventory=make_inventory,
         report=said.append,
@@ -287,7 +290,13 @@ def test_image_that_fails_its_checks_when_it_is_to_be_published_is_not_pushed(
 
     with pytest.raises(CheckError):
         make_publisher(engine, writer).publish(
-            engine.image_id, locked, CONTEXT, find_verdicts=fail, take_inventory=make_inventory, report=lambda _: None
+            engine.image_id,
+            locked,
+            CONTEXT,
+            MADE_FROM,
+            find_verdicts=fail,
+            take_inventory=make_inventory,
+            report=lambda _: None,
         )
     assert engine.pushed == []
     assert fake.tags == {}
@@ -304,7 +313,7 @@ def test_lasting_tag_stays_and_another_image_from_the_same_has_its_own(
     assert [engine.pushed for engine in engines] == [[lasting], [own]]
     first, second = (engine.image_id for engine in engines)
     assert fake.tags[NAME] == {lasting: first, own: second, "2.7.1-cu118-py310": second, "latest": second}
-    assert [len(fake.referrers[it]) for it in (first, second)] == [len(TYPES), len(TYPES) + 1]
+    assert [len(fake.referrers[it]) for it in (first, second)] == [len(TYPES) + 1, len(TYPES) + 2]
     (replaced,) = (it for it in fake.referrers[second] if it["artifactType"] == REPLACED)
     assert replaced["annotations"]["dev.imgbuild.replaced"] == first
 
@@ -342,7 +351,13 @@ def test_publishing_can_be_cancelled(fake: FakeRegistry, writer: Writer, locked:
 
     with pytest.raises(Cancelled):
         publisher.publish(
-            engine.image_id, locked, CONTEXT, find_verdicts=lambda: FOUND, take_inventory=make_inventory, report=cancel
+            engine.image_id,
+            locked,
+            CONTEXT,
+            MADE_FROM,
+            find_verdicts=lambda: FOUND,
+            take_inventory=make_inventory,
+            report=cancel,
         )
     assert list(fake.tags[NAME]) == [tag_lasting(locked.job, CONTEXT)]
 
@@ -400,7 +415,7 @@ def test_image_whose_publishing_was_stopped_gets_no_tag(
     run(make_publisher(engine, writer, staged=True), engine, locked)
     lasting = tag_lasting(locked.job, CONTEXT)
     listed = fake.referrers[engine.image_id]
-    listed.remove(next(it for it in listed if it["annotations"][DOCUMENT] == kind))
+    listed.remove(next(it for it in listed if it["annotations"].get(DOCUMENT) == kind))
     staging = Staging(registry=writer, place=f"{fake.address}/team", contexts={locked.id: CONTEXT})
     with pytest.raises(RegistryError, match=f"lacks documents: {kind}\n") as caught:
         promote(staging, locked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from builder.pipeline import Builder, image_ref
 from builder.project import load_project
 from builder.sbom.inventory import Inventory
 from builder.sources import Sources
-from tests.samples import PROJECT, make_environment, make_job, make_locked
+from tests.samples import BASE, PROJECT, make_environment, make_job, make_locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,11 +94,32 @@ class PatientEngine(Engine):
 class Publisher:
     """It asks for what an image has in it, as far as documents are to tell it."""
 
-    def __init__(self, *, documents: bool) -> None:
+    def __init__(self, *, documents: bool, known: str = "") -> None:
         self.documents = documents
+        self.known = known
         self.told: list[object] = []
+        self.recipes: list[str] = []
 
-    def publish(self, *_: object, find_verdicts: Any, take_inventory: Any, **__: object) -> str:
+    def find(self, _locked: LockedCell, _context: Context, recipe: str) -> SimpleNamespace | None:
+        self.recipes.append(recipe)
+        return SimpleNamespace(digest=self.known) if self.known else None
+
+    def publish_again(self, image: SimpleNamespace, *_: object) -> str:
+        self.told.append(image.digest)
+        return "registry.example/pytorch:1"
+
+    def publish(
+        self,
+        _id: str,
+        _locked: object,
+        _context: object,
+        recipe: str,
+        *,
+        find_verdicts: Any,
+        take_inventory: Any,
+        **_: Any,
+    ) -> str:
+        self.recipes.append(recipe)
         self.told.append(find_verdicts())
         if self.documents:
             self.told.append(take_inventory())
@@ -216,6 +238,56 @@ def test_image_that_is_up_to_date_has_no_layers_exported(monkeypatch: pytest.Mon
     with EarlyImages(engine.again) as images:
         assert not builder.build_cell(locked, images).fresh
     assert engine.done == []
+
+
+def test_image_that_another_machine_has_published_is_not_built(
+    monkeypatch: pytest.MonkeyPatch, locked: LockedCell
+) -> None:
+    engine, publisher = Engine(), Publisher(documents=True, known="sha256:2")
+    image = make_builder(monkeypatch, engine, publisher).build_cell(locked, EarlyImages(engine.again))
+    assert (image.ref, image.image_id, image.fresh) == ("registry.example/pytorch:1", "sha256:2", False)
+    assert publisher.told == ["sha256:2"]
+    assert engine.done == []
+
+
+def test_what_is_published_says_what_was_looked_for(monkeypatch: pytest.MonkeyPatch, locked: LockedCell) -> None:
+    engine, publisher = Engine(), Publisher(documents=False)
+    assert make_builder(monkeypatch, engine, publisher).build_cell(locked, EarlyImages(engine.again)).fresh
+    looked_for, published = publisher.recipes
+    assert looked_for == published
+
+
+@pytest.mark.parametrize("known", ["sha256:1", "sha256:older"])
+def test_machine_that_has_an_image_of_the_cell_looks_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, locked: LockedCell, known: str
+) -> None:
+    """An older one would stay the cell's."""
+    engine, publisher = Engine(), Publisher(documents=False, known="sha256:2")
+    monkeypatch.setattr(engine, "find_image", lambda _: known)
+    builder = make_builder(monkeypatch, engine, publisher)
+    monkeypatch.setattr(builder.memo, "find", lambda *_: "sha256:1")
+    monkeypatch.setattr(builder.verdicts, "find", lambda *_: PASSED)
+    assert builder.build_cell(locked, EarlyImages(engine.again)).image_id == "sha256:1"
+    assert publisher.told == [PASSED]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "state", "looks"), [("11.8", "gpus", False), ("11.8", "none", True), ("cpu", "cdi", True)]
+)
+def test_machine_with_a_gpu_checks_what_may_have_been_checked_without(
+    monkeypatch: pytest.MonkeyPatch, cuda: str, state: Any, looks: bool
+) -> None:
+    (locked,) = make_locked((make_job(cuda=cuda), make_environment()))
+    engine, publisher = Engine(), Publisher(documents=False, known="sha256:2")
+    builder = replace(make_builder(monkeypatch, engine, publisher), gpu=GpuUse(state=state))
+    assert builder.build_cell(locked, EarlyImages(engine.again)).fresh is not looks
+
+
+def test_nobody_looks_for_an_image_on_a_base_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    (locked,) = make_locked((replace(make_job(), base=replace(BASE, digest=None)), make_environment()))
+    engine, publisher = Engine(), Publisher(documents=False)
+    assert make_builder(monkeypatch, engine, publisher).build_cell(locked, EarlyImages(engine.again)).fresh
+    assert publisher.recipes == ["", ""]
 
 
 def test_image_that_fails_a_check_is_gone_and_has_no_name(monkeypatch: pytest.MonkeyPatch, locked: LockedCell) -> None:

@@ -567,7 +567,7 @@ def test_image_with_a_document_that_the_key_never_signed_is_not_promoted(
     publish(fake, writer, locked, None)
     image = writer.find(NAME, "latest")
     assert image is not None
-    told = {it["digest"] for it in fake.referrers[image.digest] if it["annotations"][DOCUMENT] != kind}
+    told = {it["digest"] for it in fake.referrers[image.digest] if it["annotations"].get(DOCUMENT) != kind}
     sign(writer, image, key, documents=frozenset(told))
     with pytest.raises(RegistryError, match=f"lacks documents that the key has signed: {kind}\n"):
         promote(fake, writer, locked, key)
