@@ -22,10 +22,10 @@ benchmark: $(VENV)/.installed ## A 12-cell matrix with docker, bake and imgbuild
 
 test: $(VENV)/.installed-dev ## All tests: unit tests, then those on a real engine where one can be had
 	@$(BIN)/python -m tests.kit up --python 3.11 --python 3.13 || echo "no kit: the engine tests will be skipped" >&2
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/.installed-dev ## The tests that need no engine, in seconds
-	$(BIN)/python -m pytest -q tests/unit tests/golden
+	$(BIN)/python -m pytest -q --numprocesses auto tests/unit tests/golden
 
 lint: $(VENV)/.installed-dev ## ruff, mypy --strict, the import contract, the workflows
 	$(BIN)/ruff check .

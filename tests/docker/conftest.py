@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.docker.served import run_registry
+from tests.kit.__main__ import lock_kit
 from tests.kit.base import import_base
 from tests.kit.debian import install_packages
 from tests.kit.engine import ensure_engine, find_engine
@@ -152,8 +153,9 @@ def lab(kit: Path, make_lab: Callable[..., Lab]) -> Lab:
 def second_engine(kit: Path) -> str:
     """The URL of the kit's second engine, which has the containerd image store."""
     try:
-        engine = ensure_engine(kit, "containerd")
-        import_base(engine, kit)
+        with lock_kit(kit):  # another worker may want it, too
+            engine = ensure_engine(kit, "containerd")
+            import_base(engine, kit)
     except KitError as error:
         give_up(f"no second engine: {error}")
     return engine.url

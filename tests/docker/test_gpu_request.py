@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -46,14 +47,18 @@ def run_engine(folder: Path, kit: Path, path: str) -> Iterator[str]:
     config.write_text(json.dumps({"cdi-spec-dirs": [str(folder / "cdi")], "features": {"cdi": True}}))
     engine = Engine(url=f"unix://{folder / 'docker.sock'}")
     argv = ["dockerd", f"--host={engine.url}", f"--pidfile={folder / 'dockerd.pid'}", f"--config-file={config}"]
-    argv += [f"--data-root={folder / 'data'}", f"--exec-root={folder / 'exec'}", "--iptables=false"]
-    argv += [f"--bridge={add_bridge('imgbuild-gpu0')}", "--ip6tables=false"]
-    try:
-        start_dockerd(argv, folder / "dockerd.log", engine, os.environ | {"PATH": path})
-        import_base(engine, kit)
-        yield engine.url
-    finally:
-        processes.stop_process(folder / "dockerd.pid", str(folder))
+    argv += [f"--data-root={folder / 'data'}", f"--bridge={add_bridge('imgbuild-gpu0')}"]
+    argv += ["--iptables=false", "--ip6tables=false"]
+    # Its containerd has sockets there, whose paths may have 104 characters.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as execution:
+        try:
+            start_dockerd(
+                [*argv, f"--exec-root={execution}"], folder / "dockerd.log", engine, os.environ | {"PATH": path}
+            )
+            import_base(engine, kit)
+            yield engine.url
+        finally:
+            processes.stop_process(folder / "dockerd.pid", str(folder))
 
 
 def start(url: str, use: GpuUse, monkeypatch: pytest.MonkeyPatch) -> str:

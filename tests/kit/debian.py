@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from dataclasses import dataclass
@@ -115,8 +116,10 @@ def install_packages(workspace: Workspace, packages: Iterable[str]) -> None:
     wanted = list(packages)
     if os.geteuid():
         raise KitError(f"not root, and these Debian packages are missing: {' '.join(wanted)}", hint="run it as root")
-    workspace.run("apt-get", "update")
-    workspace.run("apt-get", "install", "-y", "--no-install-recommends", *wanted)
+    with (workspace.root / "apt.lock").open("w") as lock:  # apt waits for no other apt
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        workspace.run("apt-get", "update")
+        workspace.run("apt-get", "install", "-y", "--no-install-recommends", *wanted)
 
 
 def configure_apt(workspace: Workspace, suite: str) -> tuple[str, ...]:
