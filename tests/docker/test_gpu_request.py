@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -59,6 +60,8 @@ def run_engine(folder: Path, kit: Path, path: str) -> Iterator[str]:
             yield engine.url
         finally:
             processes.stop_process(folder / "dockerd.pid", str(folder))
+            # One that did not get far leaves its data mounted on themselves.
+            subprocess.run(["umount", folder / "data"], check=False, capture_output=True)
 
 
 def start(url: str, use: GpuUse, monkeypatch: pytest.MonkeyPatch) -> str:
