@@ -234,8 +234,9 @@ def test_plan_stays_as_it_is_while_an_image_is_left_out(demo: Demo, other: Path,
 
 @pytest.mark.usefixtures("lock")
 def test_locked_image_without_a_plan_is_needed_for_the_layers(
-    demo: Demo, other: Path, imgbuild: Run, tmp_path: Path
+    demo: Demo, other: Path, imgbuild: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     plan = demo.root / "images" / "imgbuild.plan"
     plan.unlink()
     fault = spoil(other)
