@@ -112,6 +112,18 @@ def give_up(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def require_programs(scratch: Path, *names: str) -> None:
+    """Have programs on the PATH, each of Debian's package of that name; give up where they may not be installed."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if not missing:
+        return
+    if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
+        give_up(f"not installed: apt-get install {' '.join(missing)}")
+    root = find_kit()
+    root.mkdir(parents=True, exist_ok=True)
+    install_packages(Workspace(root=root, scratch=scratch, log=scratch / "apt.log"), missing)
+
+
 @pytest.fixture(scope="session")
 def kit() -> Path:
     """The kit's folder, when `python -m tests.kit up` has made it."""
@@ -170,11 +182,8 @@ def any_lab(request: pytest.FixtureRequest, kit: Path, make_lab: Callable[..., L
 
 
 @pytest.fixture
-def registry(kit: Path, tmp_path: Path) -> Iterator[Registry]:
+def registry(tmp_path: Path) -> Iterator[Registry]:
     """A real registry, without login and TLS."""
-    if shutil.which("docker-registry") is None:
-        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
-            give_up("docker-registry is not installed (apt-get install docker-registry)")
-        install_packages(Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log"), ("docker-registry",))
+    require_programs(tmp_path, "docker-registry")
     with run_registry(tmp_path) as served:
         yield served

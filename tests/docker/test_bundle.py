@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import shutil
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docker.conftest import give_up
+from tests.docker.conftest import require_programs
 from tests.kit.base import IMAGE
-from tests.kit.debian import install_packages
 from tests.kit.engine import find_engine
-from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,12 +130,9 @@ def test_cell_that_is_not_built_or_of_another_lock_makes_no_file(lab: Lab, tmp_p
     assert not path.exists()
 
 
-def test_skopeo_and_docker_read_it_too(built: Lab, other: Lab, kit: Path, tmp_path: Path) -> None:
+def test_skopeo_and_docker_read_it_too(built: Lab, other: Lab, tmp_path: Path) -> None:
     path = bundle(built, tmp_path / "images.tar")
-    if shutil.which("skopeo") is None:
-        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
-            give_up("skopeo is not installed (apt-get install skopeo)")
-        install_packages(Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log"), ("skopeo",))
+    require_programs(tmp_path, "skopeo")
     copied = tmp_path / "copied"
     subprocess.run(["skopeo", "copy", "--quiet", f"oci-archive:{path}:{built.ref}", f"dir:{copied}"], check=True)
     manifest = json.loads((copied / "manifest.json").read_text())

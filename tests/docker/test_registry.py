@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -17,10 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.docker.conftest import give_up
+from tests.docker.conftest import require_programs
 from tests.kit.base import IMAGE
-from tests.kit.debian import install_packages
-from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +29,9 @@ HASH = "$2y$05$iArBVNRGs0rJ9/L84Q1bdOGq4i3Btrpdr8x.7.FAqjhHKg6ZII/Sa"
 
 
 @pytest.fixture
-def registry(kit: Path, tmp_path: Path) -> Iterator[str]:
+def registry(tmp_path: Path) -> Iterator[str]:
     """The address of a registry (Debian's docker-registry) that asks for a login."""
-    if shutil.which("docker-registry") is None:
-        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
-            give_up("docker-registry is not installed (apt-get install docker-registry)")
-        install_packages(Workspace(root=kit, scratch=tmp_path, log=tmp_path / "apt.log"), ("docker-registry",))
+    require_programs(tmp_path, "docker-registry")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import time
@@ -28,10 +27,8 @@ from builder.registry.client import Registry
 from builder.registry.image import read_image
 from builder.registry.place import find_place
 from builder.sources import Sources
-from tests.docker.conftest import give_up
+from tests.docker.conftest import require_programs
 from tests.docker.test_registry import HASH, PASSWORD, USER, log_in
-from tests.kit.debian import install_packages
-from tests.kit.workspace import Workspace
 from tests.registry import INDEX, FakeRegistry
 
 if TYPE_CHECKING:
@@ -82,11 +79,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(params=["open", "login", "tls"])
 def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    if shutil.which("docker-registry") is None or shutil.which("openssl") is None:
-        if not os.environ.get("IMGBUILD_REQUIRE_ENGINE"):
-            give_up("docker-registry or openssl is not installed (apt-get install docker-registry openssl)")
-        workspace = Workspace(root=tmp_path, scratch=tmp_path, log=tmp_path / "apt.log")
-        install_packages(workspace, ("docker-registry", "openssl"))
+    require_programs(tmp_path, "docker-registry", "openssl")
     host = f"127.0.0.1:{find_free_port()}"
     http: dict[str, Any] = {"addr": host, "relativeurls": True}
     config: dict[str, Any] = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "data")}}}
