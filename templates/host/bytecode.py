@@ -3,10 +3,11 @@
 CHANGED lists what a step changed, each path ended by a NUL; what this changes is added. All else was in order before.
 
 Times are rewritten when a step ends, so a .pyc that goes by the time of its source would be stale in the image. These
-go by the source's hash (PEP 552, unchecked), and nothing is compiled again when they are imported. All are made here,
-none is taken from an installer or a package: what a process compiles depends on what else it has loaded, and a
-layer's bytes may depend on nothing but its packages. So the interpreter runs without site and with a fixed hash seed.
-What was compiled once is kept in a cache mount. It runs in every Python that an image can have.
+go by the source's hash (PEP 552, unchecked), and nothing is compiled again when they are imported. Those that a conda
+package brought are kept, with a new head. All others are made here, none is taken from an installer: what a process
+compiles depends on what else it has loaded, and a layer's bytes may depend on nothing but its packages. So the
+interpreter runs without site and with a fixed hash seed. What was compiled once is kept in a cache mount. It runs in
+every Python that an image can have.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 LIBRARY = os.path.dirname(os.__file__)
-NEUTRAL = os.path.join(os.path.dirname(LIBRARY), "neutral")
+PREFIX = os.path.dirname(os.path.dirname(LIBRARY))
+NEUTRAL = os.path.join(PREFIX, "lib", "neutral")
+RECORDS = os.path.join(PREFIX, "conda-meta", "")
 CACHE = "/cache/bytecode"
-UNCHECKED = (1).to_bytes(4, "little")
+# The head of a .pyc: a magic number, flags, then the time and the size of its source, or its hash (PEP 552).
+TIMED, UNCHECKED = (flags.to_bytes(4, "little") for flags in (0, 1))
+HEAD = 16
 NOT_COMPILABLE = (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError)
 
 
@@ -91,13 +97,54 @@ def compile_source(path: str, source: bytes) -> bytes:
         code = compile(source, path, "exec", dont_inherit=True)
     except NOT_COMPILABLE:
         return b""
-    return b"".join((MAGIC_NUMBER, UNCHECKED, source_hash(source), marshal.dumps(code)))
+    return make_head(source) + marshal.dumps(code)
 
 
-def make_bytecode(path: str) -> bytes:
+def make_head(source: bytes) -> bytes:
+    return MAGIC_NUMBER + UNCHECKED + source_hash(source)
+
+
+def fits_source(made: bytes, path: str, source: bytes) -> bool:
+    """Return whether Python would take a .pyc for a source that nobody has changed since."""
+    told = source_hash(source)
+    if made[4:8] == TIMED:
+        numbers = int(os.stat(path).st_mtime), len(source)
+        told = b"".join((number % 2**32).to_bytes(4, "little") for number in numbers)
+    return made[:HEAD] == MAGIC_NUMBER + made[4:8] + told
+
+
+def find_brought(changed: list[str]) -> dict[str, str]:
+    """Return the .pyc files that new conda packages brought, with the SHA-256 that each has in its package."""
+    brought = {}
+    for _, record in read_records(changed):
+        for file in record.get("paths_data", {}).get("paths", ()):
+            if file["_path"].endswith(".pyc") and file.get("sha256"):
+                brought[os.path.join(PREFIX, file["_path"])] = file["sha256"]
+    return brought
+
+
+def read_records(changed: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return the records of new conda packages, each with its path."""
+    for path in changed:
+        if path.startswith(RECORDS) and path.endswith(".json"):
+            with open(path, encoding="utf-8") as stream:
+                yield path, json.load(stream)
+
+
+def take_bytecode(path: str, source: bytes, digest: str | None) -> bytes:
+    """Return the .pyc that a package brought for a source; empty if there is none, or not one that fits."""
+    target = cache_from_source(path)
+    if not digest or not os.path.exists(target):
+        return b""
+    with open(target, "rb") as stream:
+        made = stream.read()
+    if hashlib.sha256(made).hexdigest() != digest or not fits_source(made, path, source):
+        return b""
+    return make_head(source) + made[HEAD:]
+
+
+def make_bytecode(path: str, source: bytes) -> bytes:
     """Return the .pyc of a source, from the cache if it was made before."""
-    with open(path, "rb") as stream:
-        source = stream.read()
     key = hashlib.blake2b(b"\0".join((MAGIC_NUMBER, os.fsencode(path), source)), digest_size=20).hexdigest()
     kept = os.path.join(CACHE, key[:2], key[2:])
     try:
@@ -112,9 +159,11 @@ def make_bytecode(path: str) -> bytes:
     return made
 
 
-def write_bytecode(path: str) -> None:
+def write_bytecode(path: str, brought: Mapping[str, str]) -> None:
     target = cache_from_source(path)
-    if made := make_bytecode(path):
+    with open(path, "rb") as stream:
+        source = stream.read()
+    if made := take_bytecode(path, source, brought.get(target)) or make_bytecode(path, source):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "wb") as stream:
             stream.write(made)
@@ -122,14 +171,14 @@ def write_bytecode(path: str) -> None:
         os.unlink(target)
 
 
-def share_work(sources: list[str]) -> None:
+def share_work(sources: list[str], brought: Mapping[str, str]) -> None:
     """Write the .pyc of all sources, on every core. Raises SystemExit when one cannot be written."""
     workers = []
     for first in range(min(os.cpu_count() or 1, len(sources))):
         worker = os.fork()
         if not worker:
             for path in sources[first :: os.cpu_count() or 1]:
-                write_bytecode(path)
+                write_bytecode(path, brought)
             os._exit(0)
         workers.append(worker)
     ended = [os.waitpid(worker, 0)[1] for worker in workers]
@@ -140,17 +189,11 @@ def share_work(sources: list[str]) -> None:
 def complete_records(changed: list[str]) -> None:
     """Name the .pyc files in the records of new conda packages, so that they go when the package goes.
 
-    Those that the package brought are now others: their hashes go from the record.
+    Those that the package brought have another head: their hashes go from the record.
     """
-    prefix = os.path.dirname(os.path.dirname(LIBRARY))
-    records = os.path.join(prefix, "conda-meta", "")
-    for path in changed:
-        if not (path.startswith(records) and path.endswith(".json")):
-            continue
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
+    for path, record in read_records(changed):
         pyc = {cache_from_source(file) for file in record["files"] if file.endswith(".py")}
-        found = sorted(file for file in pyc if os.path.exists(os.path.join(prefix, file)))
+        found = sorted(file for file in pyc if os.path.exists(os.path.join(PREFIX, file)))
         record["files"] = sorted({*record["files"], *found})
         paths = record.setdefault("paths_data", {"paths_version": 1, "paths": []})
         kept = [entry for entry in paths["paths"] if entry["_path"] not in pyc]
@@ -164,7 +207,7 @@ def main() -> None:
     listing = sys.argv[1]
     changed = read_changed(listing)
     sources, leftovers = list_work(changed)
-    share_work(sources)
+    share_work(sources, find_brought(changed))
     for path in leftovers:
         os.unlink(path)
         if not os.listdir(os.path.dirname(path)):

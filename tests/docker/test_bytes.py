@@ -284,6 +284,20 @@ def test_no_bytecode_is_stale_and_imports_write_none(
     assert written == ""
 
 
+WHERE = """
+import ast, importlib.util, marshal
+made = open(importlib.util.cache_from_source(ast.__file__), "rb").read()
+print(marshal.loads(made[16:]).co_filename, ast.parse.__code__.co_filename)
+"""
+
+
+@pytest.mark.parametrize("how", ["rattler", "conda"])
+def test_bytecode_of_a_conda_package_is_kept(how: str, bench: Bench, machine: str, parts: Mapping[str, str]) -> None:
+    image = bench.build(machine, python(how, parts))
+    where = bench.shell(machine, image, f"/opt/env/bin/python -sSB -c '{WHERE}'")
+    assert where.split() == ["lib/python3.11/ast.py", "/opt/env/lib/python3.11/ast.py"]
+
+
 def test_bytecode_goes_with_its_conda_package(
     bench: Bench, machine: str, parts: Mapping[str, str], shop: Mapping[str, str]
 ) -> None:

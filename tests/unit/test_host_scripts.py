@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
-import marshal
 import os
-import py_compile
 import shutil
 import struct
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-HOST = Path(__file__).parents[2] / "templates" / "host"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"host_{name}", HOST / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
+from tests.unit.host_scripts import HOST, load
 
 install = load("install")
 neutral = load("neutral")
-bytecode = load("bytecode")
 capabilities = load("capabilities")
 
 
@@ -256,92 +237,6 @@ def test_neutral_wheels_join_a_folder_that_is_there(prefix: Path) -> None:
     assert not (site / "nvidia").is_symlink()
     assert (site / "nvidia" / "own").is_dir()
     assert (site / "nvidia" / "one" / "lib" / "libone.so").read_text() == "1"
-
-
-def test_bytecode_does_not_depend_on_what_was_compiled_before() -> None:
-    folder = Path(sysconfig.get_path("stdlib"))
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import bytecode, hashlib\n" + (
-        "for path in sys.argv[2:]: last = bytecode.compile_source(path, open(path, 'rb').read())\n"
-        "print(hashlib.sha256(last).hexdigest())"
-    )
-    others = [str(folder / name) for name in ("ast.py", "inspect.py", "optparse.py", "typing.py")]
-    command = [sys.executable, "-sSB", "-c", script, str(HOST)]
-    found = {
-        subprocess.run([*command, *first, str(folder / "argparse.py")], capture_output=True, check=True).stdout
-        for first in ([], others, others[::-1])
-    }
-    assert len(found) == 1
-
-
-def test_bytecode_goes_by_the_hash_of_its_source(tmp_path: Path) -> None:
-    source = tmp_path / "module.py"
-    source.write_text("x = 1\n")
-    made = bytecode.compile_source(str(source), source.read_bytes())
-    expected = py_compile.compile(
-        str(source), cfile=str(tmp_path / "x.pyc"), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-    )
-    assert made[:16] == Path(expected).read_bytes()[:16]
-    assert marshal.loads(made[16:]).co_filename == str(source)
-
-
-@pytest.mark.parametrize("source", [b"print 'x'\n", b"\xff", b"x = '\0'", b"# coding: nonsense\n"])
-def test_what_cannot_be_compiled_has_no_bytecode(source: bytes) -> None:
-    assert bytecode.compile_source("x.py", source) == b""
-
-
-def write_listing(tmp_path: Path, *changed: Path) -> str:
-    listing = tmp_path / "changed"
-    listing.write_bytes(b"".join(bytes(path) + b"\0" for path in changed))
-    return str(listing)
-
-
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A library of which `old` and `other` have their .pyc, and nvidia's wheels in the neutral folder beside it."""
-    folder = tmp_path / "lib" / "python3"
-    for name in ("old.py", "other.py", "site-packages/piece/__init__.py"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
-        py_compile.compile(str(path))
-    (tmp_path / "lib" / "neutral" / "nvidia" / "one").mkdir(parents=True)
-    monkeypatch.setattr(bytecode, "LIBRARY", str(folder))
-    monkeypatch.setattr(bytecode, "NEUTRAL", str(tmp_path / "lib" / "neutral"))
-    return folder
-
-
-def test_only_what_changed_is_compiled(library: Path, tmp_path: Path) -> None:
-    new = library / "site-packages" / "piece" / "new.py"
-    new.write_text("")
-    listing = write_listing(tmp_path, new, new.parent, library / "other.py", library.parent / "libz.so")
-    sources, leftovers = bytecode.list_work(bytecode.read_changed(listing))
-    assert sources == sorted([str(new), str(library / "other.py")])
-    assert leftovers == []
-
-
-def test_bytecode_whose_source_is_gone_goes_too(library: Path, tmp_path: Path) -> None:
-    (library / "old.py").unlink()
-    sources, (leftover,) = bytecode.list_work(bytecode.read_changed(write_listing(tmp_path, library)))
-    assert sources == []
-    assert Path(leftover).name.startswith("old.")
-
-
-def test_new_link_leads_to_sources_without_bytecode(library: Path, tmp_path: Path) -> None:
-    (tmp_path / "lib" / "neutral" / "nvidia" / "one" / "__init__.py").write_text("")
-    link = library / "site-packages" / "nvidia"
-    link.symlink_to("../../neutral/nvidia")
-    sources, _ = bytecode.list_work(bytecode.read_changed(write_listing(tmp_path, link)))
-    assert sources == [f"{link}/one/__init__.py"]
-
-
-def test_newer_neutral_source_is_compiled_where_the_library_has_it(library: Path, tmp_path: Path) -> None:
-    source = tmp_path / "lib" / "neutral" / "nvidia" / "one" / "__init__.py"
-    source.write_text("")
-    link = library / "site-packages" / "nvidia"
-    link.symlink_to("../../neutral/nvidia")
-    py_compile.compile(f"{link}/one/__init__.py")
-    sources, _ = bytecode.list_work(bytecode.read_changed(write_listing(tmp_path, source)))
-    assert sources == [f"{link}/one/__init__.py"]
 
 
 def test_wheel_that_a_kept_index_page_does_not_know_is_looked_for_again(tmp_path: Path) -> None:
