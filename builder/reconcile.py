@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from builder.attach import list_missing
 from builder.checks.suites import digest_checks
+from builder.leftover import name_repository, read_forgotten, read_leftover, try_image
 from builder.locking import find_stale, make_job, read_locks
 from builder.matrix import expand_cells
 from builder.registry.content import ContentError
-from builder.registry.image import read_image
 from builder.registry.parallel import read_all
-from builder.render import LABEL, list_labels
+from builder.render import list_labels
 from builder.site.published import Published
-from builder.status import Status, Wanted, judge_cell, judge_tags, needs_reading
+from builder.status import Status, Wanted, judge_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from builder.bases import BasesNow
     from builder.definition import Definition
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from builder.project import Project
     from builder.registry.client import Registry
     from builder.registry.image import PublishedImage
+    from builder.status import CellStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,42 +45,32 @@ def reconcile(
     path: str,
     *,
     bases: BasesNow | None = None,
+    documents: bool = True,
+    images: Collection[str] = (),
 ) -> Reconciled:
     """Return how the images of some definitions are in a registry, under a path of it that may be empty.
 
     `bases` are what bases that no digest pins are now, as `read_bases` gives them: images on top of others are stale,
-    and whether one is on top of a base that could not be asked about is unknown.
+    and whether one is on top of a base that could not be asked about is unknown. With `documents` each image has to
+    have all of them. `images` are the names of all that the project has: those of others that it had are looked for.
     Raises LockError for a lock that cannot be read, RegistryError, and Cancelled.
     """
     cells = [cell for definition in definitions for cell in expand_cells(definition)[0]]
     locks = read_locks(project, cells)
     wanted = list_wanted(project, cells, locks, path, bases=bases or {})
     registry.require()
-    questions = {it.cell.id: partial(_try, registry, it.repository, it.cell.tag) for it in wanted}
+    questions = {it.cell.id: partial(try_image, registry, it.repository, it.cell.tag) for it in wanted}
     found = read_all(registry, questions)
-    repositories = list(dict.fromkeys(name_repository(path, definition.name) for definition in definitions))
-    tags = read_all(registry, {name: partial(registry.list_tags, name) for name in repositories})
-    own = {(it.repository, it.cell.tag) for it in wanted}
-    left = [(name, tag) for name in repositories for tag in tags[name] if (name, tag) not in own]
-    aliases = {(name_repository(path, it.name), alias) for it in definitions for alias, _ in it.aliases}
-    unclear = [key for key in left if key in aliases or needs_reading(key[1])]
-    others = read_all(registry, {key: partial(_try, registry, *key) for key in unclear})
-    judged = tuple(judge_cell(it, found[it.cell.id], registry.host) for it in wanted)
-    known = {it.digest: want.cell.tag for it, want in zip(judged, wanted, strict=True) if it.digest}
-    more = [
-        judge_tags(
-            name,
-            (tag for repository, tag in left if repository == name),
-            {tag: _require_own(image) for (repository, tag), image in others.items() if repository == name},
-            known,
-            registry.host,
-        )
-        for name in repositories
-    ]
+    judged = [judge_cell(it, found[it.cell.id], registry.host) for it in wanted]
+    if documents:
+        judged = _judge_documents(registry, wanted, judged)
+    own = {(want.repository, want.cell.tag): it.digest for it, want in zip(judged, wanted, strict=True)}
+    forgotten = read_forgotten(registry, path, images) if images else ()
     status = Status(
         registry=f"{registry.host}/{path}".rstrip("/"),
-        cells=judged,
-        tags=tuple(tag for group in more for tag in group),
+        cells=tuple(judged),
+        tags=(*read_leftover(registry, path, definitions, own), *(forgotten or ())),
+        lists_repositories=forgotten is not None,
     )
     published = (
         Published(ref=it.ref, image=image, environment=locks[want.cell.image].find(want.cell.environment))
@@ -96,11 +88,6 @@ def list_wanted(
     return tuple(_want(project, cell, locks, path, stale.get(cell.id), bases) for cell in cells)
 
 
-def name_repository(path: str, image: str) -> str:
-    """Return where the tags of an image are: `team/pytorch`."""
-    return f"{path}/{image}".lstrip("/")
-
-
 def _want(project: Project, cell: Cell, locks: Locks, path: str, why: str | None, bases: BasesNow) -> Wanted:
     job, environment = make_job(project, cell), locks[cell.image].find(cell.environment)
     labels = None
@@ -110,17 +97,21 @@ def _want(project: Project, cell: Cell, locks: Locks, path: str, why: str | None
     return Wanted(cell=cell, repository=repository, labels=labels, why=f"it {why}", base=base)
 
 
-def _try(registry: Registry, repository: str, tag: str) -> PublishedImage | ContentError | None:
-    try:
-        return read_image(registry, repository, tag)
-    except ContentError as error:
-        return error
+def _judge_documents(registry: Registry, wanted: Sequence[Wanted], judged: Sequence[CellStatus]) -> list[CellStatus]:
+    """Return the status of cells, in which an image that is up to date but lacks documents is incomplete."""
+    questions = {
+        it.cell: partial(list_missing, registry, want.repository, it.digest)
+        for it, want in zip(judged, wanted, strict=True)
+        if it.state in {"up to date", "unknown"} and it.digest
+    }
+    lacking = read_all(registry, questions)
+    return [
+        replace(it, state="incomplete", reasons=(f"it lacks documents: {', '.join(kinds)}", *it.reasons))
+        if (kinds := lacking.get(it.cell))
+        else it
+        for it in judged
+    ]
 
 
 def _require_image(found: PublishedImage | ContentError | None) -> PublishedImage | None:
     return None if isinstance(found, ContentError) else found
-
-
-def _require_own(found: PublishedImage | ContentError | None) -> PublishedImage | None:
-    image = _require_image(found)
-    return image if image and f"{LABEL}.image" in image.labels else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from builder.matrix import Cell
     from builder.registry.image import PublishedImage
 
-CellState = Literal["up to date", "missing", "stale", "wrong", "unlocked", "unknown"]
+CellState = Literal["up to date", "missing", "stale", "wrong", "incomplete", "unlocked", "unknown"]
 TagState = Literal["orphaned", "alias", "immutable", "staged", "foreign"]
 
 _FACTS = ("image", "python", "cuda", "torch")
@@ -73,11 +73,12 @@ class TagStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What a registry has of a project."""
+    """What a registry has of a project; one that does not list its repositories may have images that are forgotten."""
 
     registry: str
     cells: tuple[CellStatus, ...]
     tags: tuple[TagStatus, ...]
+    lists_repositories: bool
 
     @property
     def counts(self) -> Counter[str]:
@@ -144,6 +145,7 @@ def describe_status(status: Status) -> dict[str, object]:
             for it in status.cells
         ],
         "tags": [{"ref": it.ref, "state": it.state} for it in status.tags],
+        "lists_repositories": status.lists_repositories,
     }
 
 

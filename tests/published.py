@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from builder.attach import DOCUMENT, TYPES
 from builder.checks.suites import digest_checks
 from builder.inputs import digest_inputs
 from builder.lock import Lock, write_lock
@@ -60,12 +61,14 @@ class Workshop:
         return list_labels(job, self.environment(cell), digest_checks(job.definition))
 
     def publish(self, registry: FakeRegistry, *cells: Cell, **labels: str) -> None:
-        """Put the images of some cells, else of all, into a registry, with some labels changed."""
+        """Put the images of some cells, else of all, into a registry with their documents, and some labels changed."""
         for cell in cells or self.cells:
             env = (f"IMGBUILD_CUDA={cell.cuda}",) if cell.cuda else ()
             layers = {"base": 1000, f"python {cell.python}": 100, f"all of {cell.id}": 10}
             told = self.labels(cell) | labels
-            registry.add_image(f"{PATH}/demo", cell.tag, labels=told, layers=layers, env=env)
+            image = registry.add_image(f"{PATH}/demo", cell.tag, labels=told, layers=layers, env=env)
+            for kind, form in TYPES.items():
+                registry.attach(f"{PATH}/demo", image, form, b"{}", **{DOCUMENT: kind})
 
 
 def make_workshop(root: Path) -> Workshop:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -35,7 +35,8 @@ class FakeRegistry:
     """`auth` is none, basic or bearer. `faults` are what befalls the next requests: a status, reset, cut, lie or lost.
 
     What is lost is done, and the answer never comes. They befall those of the method `failing`, or any. `relative` is
-    how it says where to upload. It `refuses` manifests, not indexes, that have one of these texts.
+    how it says where to upload. It `refuses` manifests, not indexes, that have one of these texts, and `denies` what a
+    token of one scope is for.
     """
 
     address: str = ""
@@ -44,10 +45,12 @@ class FakeRegistry:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     referrers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     has_referrers: bool = True
+    has_catalogue: bool = True
     tells_digest: bool = True
     page: int = 1000
     auth: str = "none"
     login: str = "reader:s3cret"
+    denies: str | None = None
     faults: list[Fault] = field(default_factory=list)
     failing: str = ""
     headers: dict[str, str] = field(default_factory=dict)
@@ -98,7 +101,9 @@ class FakeRegistry:
         }
         return self.add_manifest(repository, document, *tags)
 
-    def attach(self, repository: str, subject: Mapping[str, Any], kind: str, data: bytes) -> dict[str, Any]:
+    def attach(
+        self, repository: str, subject: Mapping[str, Any], kind: str, data: bytes, **annotations: str
+    ) -> dict[str, Any]:
         """Return the descriptor of an artifact of one blob that is attached to a manifest."""
         document = {
             "schemaVersion": 2,
@@ -107,8 +112,9 @@ class FakeRegistry:
             "config": {"mediaType": "application/vnd.oci.empty.v1+json", **self.add_blob(b"{}")},
             "layers": [{"mediaType": kind, **self.add_blob(data)}],
             "subject": dict(subject),
+            "annotations": annotations,
         }
-        made = {**self.add_manifest(repository, document), "artifactType": kind}
+        made = {**self.add_manifest(repository, document), "artifactType": kind, "annotations": annotations}
         self.referrers.setdefault(subject["digest"], []).append(made)
         if not self.has_referrers:
             index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self.referrers[subject["digest"]]}
@@ -160,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, b"{}")
         elif self.command in ("POST", "PUT"):
             self.take(path, query, fault)
+        elif path == "/v2/_catalog" and it.has_catalogue:
+            self.give_page({}, "repositories", it.tags, query)
         elif found := re.fullmatch("/v2/(.+)/tags/list", path):
             self.give_tags(found[1], query)
         elif found := re.fullmatch("/v2/(.+)/blobs/(.+)", path):
@@ -221,15 +229,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(201, b"", fault=fault, **told)
 
     def give_tags(self, repository: str, query: dict[str, list[str]]) -> None:
-        it = self.registry
-        if repository not in it.tags:
+        if repository in self.registry.tags:
+            self.give_page({"name": repository}, "tags", self.registry.tags[repository], query)
+        else:
             self.answer(404, b'{"errors": [{"code": "NAME_UNKNOWN"}]}')
-            return
-        left = sorted(tag for tag in it.tags[repository] if tag > query.get("last", [""])[0])
+
+    def give_page(self, told: Mapping[str, str], key: str, names: Iterable[str], query: dict[str, list[str]]) -> None:
+        it = self.registry
+        left = sorted(name for name in names if name > query.get("last", [""])[0])
         shown = left[: min(it.page, int(query.get("n", ["1000"])[0]))]
-        link = f'</v2/{repository}/tags/list?n={it.page}&last={shown[-1]}>; rel="next"' if shown != left else ""
-        told = {"Link": link} if link else {}
-        self.answer(200, json.dumps({"name": repository, "tags": shown}).encode(), **told, **it.headers)
+        path = urlsplit(self.path).path
+        link = {"Link": f'<{path}?n={it.page}&last={shown[-1]}>; rel="next"'} if shown != left else {}
+        self.answer(200, json.dumps({**told, key: shown}).encode(), **link, **it.headers)
 
     def is_allowed(self) -> bool:
         it, given = self.registry, self.headers.get("Authorization", "")
@@ -238,10 +249,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return given == f"Basic {base64.b64encode(it.login.encode()).decode()}"
             case "bearer":
                 scope = self.find_scope(urlsplit(self.path).path)
-                return given in (f"Bearer token-for-{scope}", f"Bearer token-for-{scope},push")
+                return scope != it.denies and given in (f"Bearer token-for-{scope}", f"Bearer token-for-{scope},push")
         return True
 
     def find_scope(self, path: str) -> str:
+        if path == "/v2/_catalog":
+            return "registry:catalog:*"
         found = re.match("/v2/(.+)/(?:manifests|blobs|tags|referrers)/", path)
         actions = "pull,push" if self.command in ("POST", "PUT") else "pull"
         return f"repository:{found[1]}:{actions}" if found else ""

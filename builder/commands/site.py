@@ -61,5 +61,5 @@ def _read_registry(folder: Path | None, place: str, name: str | None, *, insecur
 
     project, sources = load_project(folder), find_sources(name)
     with redacted(sources), open_registry(place, sources, insecure=insecure) as (registry, path):
-        published = reconcile(project, project.definitions, registry, path).published
+        published = reconcile(project, project.definitions, registry, path, documents=False).published
         return make_entries(add_history(registry, published))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bases", "with_bases", is_flag=True, help="Also ask where bases without a digest come from whether they moved."
 )
+@click.option("--no-documents", "bare", is_flag=True, help="Images are published without documents: ask for none.")
 @add_registry
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
@@ -41,15 +42,17 @@ def status(
     entries: Path | None,
     *,
     with_bases: bool,
+    bare: bool,
     insecure: bool,
     as_json: bool,
 ) -> None:
     """Compare a registry with the matrix and its locks, by the labels of its images; nothing is pulled.
 
     A cell's image is up to date, missing, stale (lock, checks or base have moved since), wrong (its labels are not
-    those of its tag), unlocked (there is no lock to compare it with) or unknown (--bases could not ask about its
-    base). A tag that no cell has is orphaned, an alias, immutable, staged or foreign. Exit code 12 when anything is
-    missing, stale, wrong, unlocked, unknown or orphaned.
+    those of its tag), incomplete (it lacks documents), unlocked (there is no lock to compare it with) or unknown
+    (--bases could not ask about its base). A tag that no cell has is orphaned, an alias, immutable, staged or foreign;
+    those of images whose definition is gone are looked for unless images are named. Exit code 12 when anything is
+    missing, stale, wrong, incomplete, unlocked, unknown or orphaned.
     """
     from builder.bases import read_bases
     from builder.history import add_history
@@ -63,7 +66,8 @@ def status(
     with redacted(settings), open_registry(place, settings, insecure=insecure) as (registry, path):
         asked = [project.base(definition.name) for definition in chosen] if with_bases else []
         bases = read_bases(asked, settings, insecure=[registry.host] if insecure else [])
-        found = reconcile(project, chosen, registry, path, bases=bases)
+        everything = () if images else [it.name for it in project.definitions]
+        found = reconcile(project, chosen, registry, path, bases=bases, documents=not bare, images=everything)
         published = add_history(registry, found.published) if entries else ()
     click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else draw_status(found.status))
     if entries:
@@ -83,7 +87,7 @@ def _require_order(status: Status) -> None:
         "unknown": "let this machine reach and read where the bases come from, or leave --bases out",
         "orphaned": "remove orphaned tags in the registry when nobody uses them",
     }
-    alike = {"stale": "missing", "wrong": "missing"}
+    alike = {"stale": "missing", "wrong": "missing", "incomplete": "missing"}
     told = dict.fromkeys(hints[alike.get(state, state)] for state in faults)
     text = ", ".join(f"{count} {state}" for state, count in faults.items())
     raise DriftError(f"{status.registry}: {text}", hint="; ".join(told) + ".")

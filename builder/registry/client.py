@@ -45,7 +45,8 @@ HINT_HOST = "name the registry by the host that it calls itself, or have that co
 """What to do about a registry that leads elsewhere for what belongs to it."""
 
 _HINT_ANSWER = "is it a registry that speaks the OCI Distribution API, and the name one that it can have?"
-_TAGS = 1000  # asked for in a page; a registry may give fewer
+_CATALOGUE = "registry:catalog:*"  # distribution, docs/spec/auth/scope.md
+_PAGE = 1000  # names asked for in a page; a registry may give fewer
 _PAGES = 10_000
 
 
@@ -124,10 +125,26 @@ class Registry:
         self._require_found(reply, f"{repository}: the blob {blob.digest}")
         return reply.body
 
+    def list_repositories(self) -> tuple[str, ...] | None:
+        """Return the repositories of the registry, sorted; None where it does not tell, or not to this login.
+
+        Source: distribution.github.io, "HTTP API V2", catalog. The OCI specification has no such list.
+        """
+        names: set[str] = set()
+        try:
+            for reply in self._turn_pages(f"/v2/_catalog?n={_PAGE}", "the list of repositories", _CATALOGUE):
+                if reply.status != 200:
+                    return None
+                page = parse_object(reply.body, "the list of repositories").get("repositories")
+                names.update(name for name in page if isinstance(name, str)) if isinstance(page, list) else ()
+        except RegistryError:
+            return None
+        return tuple(sorted(names))
+
     def list_tags(self, repository: str) -> tuple[str, ...]:
         """Return the tags of a repository, sorted; none where there is no such repository."""
         tags: set[str] = set()
-        for reply in self._turn_pages(f"/v2/{repository}/tags/list?n={_TAGS}", repository):
+        for reply in self._turn_pages(f"/v2/{repository}/tags/list?n={_PAGE}", repository, self._scope(repository)):
             if reply.status == 404:
                 return ()
             self._require_found(reply, f"{repository}: the list of tags")
@@ -143,7 +160,8 @@ class Registry:
         From the referrers API, or in a registry without it from the tag that clients keep in its place.
         """
         found: list[Descriptor] = []
-        for reply in self._turn_pages(f"/v2/{repository}/referrers/{digest}", repository, accept=OCI_INDEX):
+        path, scope = f"/v2/{repository}/referrers/{digest}", self._scope(repository)
+        for reply in self._turn_pages(path, repository, scope, accept=OCI_INDEX):
             if reply.status != 200 or _media_type(reply) != OCI_INDEX:
                 manifest = self.read(repository, digest.replace(":", "-", 1))
                 return manifest.list_manifests() if manifest else ()
@@ -169,19 +187,17 @@ class Registry:
         self._require_found(reply, f"{repository}: {target}")
         return reply
 
-    def _turn_pages(self, path: str, repository: str, accept: str = "*/*") -> Iterator[Reply]:
+    def _turn_pages(self, path: str, what: str, scope: str, accept: str = "*/*") -> Iterator[Reply]:
         """Yield each page of a list, once."""
         seen: set[str] = set()
         following: str | None = self._transport.place.url + path
         while following and following not in seen and len(seen) < _PAGES:
             seen.add(following)
-            reply = self._transport.ask(
-                "GET", following, scope=self._scope(repository), limit=BLOB_LIMIT, accept=accept
-            )
+            reply = self._transport.ask("GET", following, scope=scope, limit=BLOB_LIMIT, accept=accept)
             yield reply
             following = reply.following and urljoin(self._transport.place.url + path, reply.following)
             if following and not self._transport.place.has(following):
-                raise ContentError(f"{self.host}: {repository}: the next page is on another host", hint=HINT_HOST)
+                raise ContentError(f"{self.host}: {what}: the next page is on another host", hint=HINT_HOST)
 
     def _require_found(self, reply: Reply, what: str) -> None:
         if reply.status != 200:

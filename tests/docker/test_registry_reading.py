@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import base64
 import contextlib
 import json
@@ -195,6 +196,13 @@ def test_what_is_published_there_is_compared_and_in_the_catalogue(server: Server
     text = "".join(path.read_text() for path in pages.rglob("*.html"))
     assert f"{place}/{lab.name}@{second}" in text
     assert first in text, "what the tag named before"
+
+    renamed = dataclasses.replace(lab, name="renamed")
+    lab.folder.rename(renamed.folder)
+    renamed.define(pip=["tqdm"])
+    forgotten = run("status", "--registry", place)
+    assert isinstance(forgotten.exception, DriftError)
+    assert f"orphaned  {tagged}  " in forgotten.stdout
 
 
 def read_digest(server: Server, lab: Lab) -> str:

@@ -196,6 +196,67 @@ def test_tag_that_no_cell_has_is_orphaned_and_others_are_only_listed(
     assert "1 orphaned" in err
 
 
+@pytest.mark.parametrize("has_referrers", [True, False])
+def test_image_that_lacks_documents_is_incomplete_unless_none_are_asked_for(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, has_referrers: bool
+) -> None:
+    fake.has_referrers = has_referrers
+    workshop.publish(fake)
+    assert ask()[0] == 0
+    bare, torn, *_ = workshop.cells
+    labels = workshop.labels(bare)
+    fake.add_image("team/demo", bare.tag, labels=labels, env=("IMGBUILD_CUDA=12.6",), layers={"nobody's": 1})
+    digest = fake.tags["team/demo"][torn.tag]
+    fake.referrers[digest] = [it for it in fake.referrers[digest] if "spdx" not in it["artifactType"]]
+    listed = {"schemaVersion": 2, "mediaType": INDEX, "manifests": fake.referrers[digest]}
+    fake.add_manifest("team/demo", listed, digest.replace(":", "-"))
+    code, found, err = ask()
+    assert code == 12
+    assert [it["state"] for it in found["cells"]] == ["incomplete", "incomplete", "up to date", "up to date"]
+    assert [it["reasons"] for it in found["cells"]][:2] == [
+        ["it lacks documents: cyclonedx, files, spdx, provenance, checks"],
+        ["it lacks documents: spdx"],
+    ]
+    assert "2 incomplete" in err
+    assert f"imgbuild build --all --locked --push {fake.address}/team" in err
+    fake.asked.clear()
+    code, found, _ = ask("--no-documents")
+    assert (code, {it["state"] for it in found["cells"]}) == (0, {"up to date"})
+    assert not [path for path in fake.paths if "/referrers/" in path]
+
+
+def test_images_of_a_definition_that_is_gone_are_orphaned(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
+    workshop.publish(fake)
+    own = {"dev.imgbuild.image": "gone"}
+    for repository in ("team/gone", "other/gone", "team/of/gone", "gone"):
+        fake.add_image(repository, "2.7.1-cu118-py310", "2.7.1-cu118", "2.7.1-cu118-py310-0123456789ab", labels=own)
+    fake.add_image("team/renamed", "2.7.1-cu118-py310", labels=own)
+    fake.add_image("team/foreign", "2.7.1-cu118-py310", labels={"maintainer": "x"})
+    fake.add_manifest("team/broken", {"mediaType": INDEX, "manifests": []}, "cpu-py310")
+    fake.page = 2
+    code, found, err = ask()
+    assert code == 12
+    assert found["tags"] == [{"ref": f"{fake.address}/team/gone:2.7.1-cu118-py310", "state": "orphaned"}]
+    assert "1 orphaned" in err
+    code, found, _ = ask("demo")
+    assert (code, found["tags"], found["lists_repositories"]) == (0, [], True)
+
+
+@pytest.mark.parametrize("auth", ["none", "bearer"])
+def test_registry_that_lists_no_repositories_is_said_to_and_is_no_fault(
+    ask: Ask, run: Run, workshop: Workshop, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch, auth: str
+) -> None:
+    workshop.publish(fake)
+    fake.has_catalogue = auth == "bearer"
+    if auth == "bearer":
+        fake.auth, fake.denies = auth, "registry:catalog:*"
+        monkeypatch.setattr("builder.logins.read_logins", lambda: lambda _: ("reader", "s3cret"))
+    code, found, _ = ask()
+    assert (code, found["lists_repositories"]) == (0, False)
+    _, out, _ = run("--project", workshop.root, "status", "--registry", f"{fake.address}/team")
+    assert out.splitlines()[-1].startswith("the registry lists no repositories")
+
+
 def test_alias_that_a_definition_declares_is_none_of_a_cell_that_is_gone(
     ask: Ask, workshop: Workshop, fake: FakeRegistry
 ) -> None:
@@ -246,7 +307,7 @@ def test_who_reads_asks_for_no_right_to_push(
     monkeypatch.setattr("builder.logins.read_logins", lambda: lambda _: ("reader", "s3cret"))
     assert ask()[0] == 0
     scopes = {parse_qs(urlsplit(path).query).get("scope", [""])[0] for path in fake.paths if path.startswith("/token")}
-    assert scopes == {"", "repository:team/demo:pull"}
+    assert scopes == {"", "registry:catalog:*", "repository:team/demo:pull"}
 
 
 def test_status_asks_for_what_each_cell_has_once(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
