@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 class Row:
     """What one phase took: seconds from the first command to the last, and bytes after it.
 
-    `engine_bytes` is what the engine's disk has beside the base image.
+    `image_bytes` are those of `pushed_bytes` that are of images, not of what is attached to them; `engine_bytes` is
+    what the engine's disk has beside the base image.
     """
 
     way: str
     phase: str
     seconds: float
     pushed_bytes: int
+    image_bytes: int
     registry_bytes: int
     engine_bytes: int
 
@@ -76,11 +78,13 @@ def measure_way(
             began = time.monotonic()
             WAYS[way](scene)
             seconds = time.monotonic() - began
+            pushed = registry.count_pushed([target.image for target in targets])
             row = Row(
                 way=way,
                 phase=phase,
                 seconds=seconds,
-                pushed_bytes=registry.count_pushed(targets[-1].image),
+                pushed_bytes=pushed.total,
+                image_bytes=pushed.images,
                 registry_bytes=registry.measure_disk(),
                 engine_bytes=engine.measure_growth(),
             )

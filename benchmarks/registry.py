@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import http.server
 import json
@@ -21,10 +22,23 @@ from tests.kit.errors import KitError
 from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 HOST = "127.0.0.1"
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pushed:
+    """Bytes that a registry took: all, and those of the images that it has, without what is attached to them."""
+
+    total: int
+    images: int
 
 
 class Listener(http.server.ThreadingHTTPServer):
@@ -69,22 +83,14 @@ class Registry:
         blobs = self.folder / "docker" / "registry" / "v2" / "blobs"
         return sum(path.stat().st_size for path in blobs.rglob("data"))
 
-    def count_pushed(self, image: str) -> int:
+    def count_pushed(self, images: Sequence[str]) -> Pushed:
         """Return the bytes of all blobs and manifests that were pushed since the last count.
 
-        Notifications come late but in order; so the manifest of an `image` (name:tag) is asked for, and its own
-        notification waited for. Raises KitError when it never comes.
+        `images` (name:tag) are all that the registry has. Notifications come late but in order; so their manifests
+        are asked for, and the notification of that waited for. Raises KitError when it never comes.
         """
         agent = f"count-{uuid.uuid4().hex}"
-        name, _, tag = image.partition(":")
-        connection = http.client.HTTPConnection(self.address, timeout=60)
-        accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
-        headers = {"User-Agent": agent, "Accept": f"{accept}, application/vnd.docker.distribution.manifest.v2+json"}
-        connection.request("GET", f"/v2/{name}/manifests/{tag}", headers=headers)
-        status = connection.getresponse().status
-        connection.close()
-        if status != http.HTTPStatus.OK:
-            raise KitError(f"the registry answers {status} for {image}")
+        parts = set().union(*(self._list_parts(*image.split(":"), agent) for image in images))
         events = self.listener.events
         with self.listener.news:
             if not self.listener.news.wait_for(
@@ -92,7 +98,27 @@ class Registry:
             ):
                 raise KitError("the registry does not tell of what it was sent")
             fresh, self.counted = events[self.counted :], len(events)
-        return sum(event["target"]["size"] for event in fresh if event["action"] == "push")
+        pushed = [event["target"] for event in fresh if event["action"] == "push"]
+        return Pushed(
+            total=sum(it["size"] for it in pushed),
+            images=sum(it["size"] for it in pushed if it["digest"] in parts),
+        )
+
+    def _list_parts(self, name: str, target: str, agent: str) -> set[str]:
+        """Return the digests of an image: of its manifest, its configuration and its layers."""
+        connection = http.client.HTTPConnection(self.address, timeout=60)
+        connection.request(
+            "GET", f"/v2/{name}/manifests/{target}", headers={"User-Agent": agent, "Accept": ", ".join(MANIFESTS)}
+        )
+        reply = connection.getresponse()
+        data = reply.read()
+        connection.close()
+        if reply.status != http.HTTPStatus.OK:
+            raise KitError(f"the registry answers {reply.status} for {name}:{target}")
+        manifest = json.loads(data)
+        parts = {f"sha256:{hashlib.sha256(data).hexdigest()}"}
+        parts |= {part["digest"] for part in (manifest.get("config"), *manifest.get("layers", ())) if part}
+        return parts.union(*(self._list_parts(name, it["digest"], agent) for it in manifest.get("manifests", ())))
 
 
 @contextmanager

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from builder.definition_aliases import CELL_TAG
 from builder.registry.content import ContentError
-from builder.registry.image import read_image
+from builder.registry.image import try_image
 from builder.registry.parallel import read_all
+from builder.registry.place import name_repository
+from builder.registry.token import DeniedError
 from builder.render import LABEL
 from builder.status import TagStatus, judge_tags, needs_reading
 
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
     from builder.registry.client import Registry
     from builder.registry.image import PublishedImage
 
-Place = tuple[str, str]
+Tagged = tuple[str, str]
 """A repository, and a tag in it."""
 
 _IMAGE = f"{LABEL}.image"
 
 
 def read_leftover(
-    registry: Registry, path: str, definitions: Sequence[Definition], own: Mapping[Place, str | None]
+    registry: Registry, path: str, definitions: Sequence[Definition], own: Mapping[Tagged, str | None]
 ) -> tuple[TagStatus, ...]:
     """Return the status of the tags, in the repositories of some definitions, that no cell has.
 
@@ -51,40 +53,34 @@ def read_leftover(
     return tuple(tag for group in groups for tag in group)
 
 
-def read_forgotten(registry: Registry, path: str, images: Collection[str]) -> tuple[TagStatus, ...] | None:
-    """Return the tags of cells whose definition is gone; `images` are those that there are.
+def read_orphans(registry: Registry, path: str, images: Collection[str]) -> tuple[TagStatus, ...]:
+    """Return the tags of images that no definition makes any more, nor any of these that there are.
 
-    They are looked for in the repositories beside those of the project. None where the registry lists none.
-    Raises RegistryError, and Cancelled.
+    They are looked for in all repositories beside those of the project; what this login may not read there, or is no
+    image, is somebody else's. Raises RegistryError, where the registry lists no repositories too, and Cancelled.
     """
-    names = registry.list_repositories()
-    if names is None:
-        return None
+    (names,) = read_all(registry, {path: registry.list_repositories}).values()
     known = {name_repository(path, image) for image in images}
     others = [name for name in names if name not in known and name == name_repository(path, name.rpartition("/")[2])]
-    tags = read_all(registry, {name: partial(registry.list_tags, name) for name in others})
-    found = _read_own(registry, [(name, tag) for name in others for tag in tags[name] if CELL_TAG.fullmatch(tag)])
+    tags = read_all(registry, {name: partial(_try_tags, registry, name) for name in others})
+    moving = [(name, tag) for name in others for tag in tags[name] if CELL_TAG.fullmatch(tag) or needs_reading(tag)]
     return tuple(
-        TagStatus(ref=f"{registry.host}/{name}:{tag}", state="orphaned", text="no definition has this image any more")
-        for (name, tag), image in found.items()
+        TagStatus(
+            ref=f"{registry.host}/{name}:{tag}", state="orphaned", text="no definition makes this image any more"
+        )
+        for (name, tag), image in _read_own(registry, moving).items()
         if image and image.labels[_IMAGE] == name.rpartition("/")[2]
     )
 
 
-def name_repository(path: str, image: str) -> str:
-    """Return where the tags of an image are: `team/pytorch`."""
-    return f"{path}/{image}".lstrip("/")
-
-
-def try_image(registry: Registry, repository: str, tag: str) -> PublishedImage | ContentError | None:
-    """Return the image of a tag, None where there is none, or why what is there is no image that can be read."""
+def _try_tags(registry: Registry, repository: str) -> tuple[str, ...]:
     try:
-        return read_image(registry, repository, tag)
-    except ContentError as error:
-        return error
+        return registry.list_tags(repository)
+    except (ContentError, DeniedError):
+        return ()
 
 
-def _read_own(registry: Registry, places: Sequence[Place]) -> dict[Place, PublishedImage | None]:
+def _read_own(registry: Registry, places: Sequence[Tagged]) -> dict[Tagged, PublishedImage | None]:
     """Return the images of some tags, None for what is none of imgbuild's."""
     found = read_all(registry, {place: partial(try_image, registry, *place) for place in places})
     return {

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 from builder.attach import list_missing
 from builder.checks.suites import digest_checks
-from builder.leftover import name_repository, read_forgotten, read_leftover, try_image
+from builder.leftover import read_leftover, read_orphans
 from builder.locking import find_stale, make_job, read_locks
 from builder.matrix import expand_cells
 from builder.registry.content import ContentError
+from builder.registry.image import try_image
 from builder.registry.parallel import read_all
+from builder.registry.place import name_repository
 from builder.render import list_labels
 from builder.site.published import Published
 from builder.status import Status, Wanted, judge_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from builder.bases import BasesNow
     from builder.definition import Definition
@@ -46,13 +48,13 @@ def reconcile(
     *,
     bases: BasesNow | None = None,
     documents: bool = True,
-    images: Collection[str] = (),
+    orphans: bool = False,
 ) -> Reconciled:
     """Return how the images of some definitions are in a registry, under a path of it that may be empty.
 
     `bases` are what bases that no digest pins are now, as `read_bases` gives them: images on top of others are stale,
     and whether one is on top of a base that could not be asked about is unknown. With `documents` each image has to
-    have all of them. `images` are the names of all that the project has: those of others that it had are looked for.
+    have all of them. With `orphans` the path is the project's own, and all other images there are orphaned.
     Raises LockError for a lock that cannot be read, RegistryError, and Cancelled.
     """
     cells = [cell for definition in definitions for cell in expand_cells(definition)[0]]
@@ -65,13 +67,11 @@ def reconcile(
     if documents:
         judged = _judge_documents(registry, wanted, judged)
     own = {(want.repository, want.cell.tag): it.digest for it, want in zip(judged, wanted, strict=True)}
-    forgotten = read_forgotten(registry, path, images) if images else ()
-    status = Status(
-        registry=f"{registry.host}/{path}".rstrip("/"),
-        cells=tuple(judged),
-        tags=(*read_leftover(registry, path, definitions, own), *(forgotten or ())),
-        lists_repositories=forgotten is not None,
-    )
+    tags = read_leftover(registry, path, definitions, own)
+    if orphans:
+        names = [*(it.name for it in project.definitions), *(it.image for it in project.unread)]
+        tags += read_orphans(registry, path, names)
+    status = Status(registry=f"{registry.host}/{path}".rstrip("/"), cells=tuple(judged), tags=tags)
     published = (
         Published(ref=it.ref, image=image, environment=locks[want.cell.image].find(want.cell.environment))
         for it, want in zip(judged, wanted, strict=True)
@@ -100,17 +100,24 @@ def _want(project: Project, cell: Cell, locks: Locks, path: str, why: str | None
 def _judge_documents(registry: Registry, wanted: Sequence[Wanted], judged: Sequence[CellStatus]) -> list[CellStatus]:
     """Return the status of cells, in which an image that is up to date but lacks documents is incomplete."""
     questions = {
-        it.cell: partial(list_missing, registry, want.repository, it.digest)
+        it.cell: partial(_find_lack, registry, want.repository, it.digest)
         for it, want in zip(judged, wanted, strict=True)
         if it.state in {"up to date", "unknown"} and it.digest
     }
-    lacking = read_all(registry, questions)
+    lacks = read_all(registry, questions)
     return [
-        replace(it, state="incomplete", reasons=(f"it lacks documents: {', '.join(kinds)}", *it.reasons))
-        if (kinds := lacking.get(it.cell))
-        else it
+        replace(it, state="incomplete", reasons=(lack, *it.reasons)) if (lack := lacks.get(it.cell)) else it
         for it in judged
     ]
+
+
+def _find_lack(registry: Registry, repository: str, digest: str) -> str:
+    """Return what is wrong with the documents of an image, empty where nothing is."""
+    try:
+        missing = list_missing(registry, repository, digest)
+    except ContentError as error:
+        return error.message
+    return f"it lacks documents: {', '.join(missing)}" if missing else ""
 
 
 def _require_image(found: PublishedImage | ContentError | None) -> PublishedImage | None:

@@ -73,12 +73,11 @@ class TagStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What a registry has of a project; one that does not list its repositories may have images that are forgotten."""
+    """What a registry has of a project."""
 
     registry: str
     cells: tuple[CellStatus, ...]
     tags: tuple[TagStatus, ...]
-    lists_repositories: bool
 
     @property
     def counts(self) -> Counter[str]:
@@ -145,7 +144,6 @@ def describe_status(status: Status) -> dict[str, object]:
             for it in status.cells
         ],
         "tags": [{"ref": it.ref, "state": it.state} for it in status.tags],
-        "lists_repositories": status.lists_repositories,
     }
 
 

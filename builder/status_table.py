@@ -29,5 +29,3 @@ def _sum_up(status: Status) -> Iterator[str]:
         yield ", ".join(f"{count} {state}" for state, count in counts.items())
     if immutable:
         yield f"{immutable} immutable {'tag' if immutable == 1 else 'tags'}"
-    if not status.lists_repositories:
-        yield "the registry lists no repositories: those of deleted definitions are not looked for"

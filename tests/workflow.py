@@ -22,6 +22,12 @@ def read_jobs(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((GITHUB / "workflows" / name).read_text())["jobs"])
 
 
+def read_steps(action: str) -> dict[str, Any]:
+    """Return the steps of an action of this project by their names, each as a job that has no other."""
+    found = yaml.safe_load((GITHUB / "actions" / action / "action.yml").read_text())["runs"]["steps"]
+    return {step["name"]: {"steps": [step]} for step in found}
+
+
 @dataclass(kw_only=True)
 class Runner:
     """A runner that has done its `uses` steps: a folder, an environment, and what GitHub's expressions are worth."""
@@ -50,6 +56,7 @@ class Runner:
                     | {
                         "GITHUB_ACTIONS": "true",
                         "GITHUB_OUTPUT": str(output),
+                        "GITHUB_PATH": str(self.scratch / "path"),
                         "GITHUB_STEP_SUMMARY": str(self.scratch / "summary.md"),
                         "RUNNER_TEMP": str(self.scratch),
                     },

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 @click.option(
     "--bases", "with_bases", is_flag=True, help="Also ask where bases without a digest come from whether they moved."
 )
+@click.option(
+    "--orphans", is_flag=True, help="Also look for images whose definition is gone; the path is this project's alone."
+)
 @click.option("--no-documents", "bare", is_flag=True, help="Images are published without documents: ask for none.")
 @add_registry
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -42,6 +45,7 @@ def status(
     entries: Path | None,
     *,
     with_bases: bool,
+    orphans: bool,
     bare: bool,
     insecure: bool,
     as_json: bool,
@@ -50,9 +54,8 @@ def status(
 
     A cell's image is up to date, missing, stale (lock, checks or base have moved since), wrong (its labels are not
     those of its tag), incomplete (it lacks documents), unlocked (there is no lock to compare it with) or unknown
-    (--bases could not ask about its base). A tag that no cell has is orphaned, an alias, immutable, staged or foreign;
-    those of images whose definition is gone are looked for unless images are named. Exit code 12 when anything is
-    missing, stale, wrong, incomplete, unlocked, unknown or orphaned.
+    (--bases could not ask about its base). A tag that no cell has is orphaned, an alias, immutable, staged or foreign.
+    Exit code 12 when anything is missing, stale, wrong, incomplete, unlocked, unknown or orphaned.
     """
     from builder.bases import read_bases
     from builder.history import add_history
@@ -66,8 +69,7 @@ def status(
     with redacted(settings), open_registry(place, settings, insecure=insecure) as (registry, path):
         asked = [project.base(definition.name) for definition in chosen] if with_bases else []
         bases = read_bases(asked, settings, insecure=[registry.host] if insecure else [])
-        everything = () if images else [it.name for it in project.definitions]
-        found = reconcile(project, chosen, registry, path, bases=bases, documents=not bare, images=everything)
+        found = reconcile(project, chosen, registry, path, bases=bases, documents=not bare, orphans=orphans)
         published = add_history(registry, found.published) if entries else ()
     click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else draw_status(found.status))
     if entries:
@@ -84,10 +86,12 @@ def _require_order(status: Status) -> None:
     hints = {
         "unlocked": "run `imgbuild lock`",
         "missing": f"publish with `imgbuild build --all --locked --push {status.registry}`",
+        "incomplete": f"attach what is missing with `imgbuild build --all --locked --push {status.registry}`, "
+        "or give --no-documents",
         "unknown": "let this machine reach and read where the bases come from, or leave --bases out",
         "orphaned": "remove orphaned tags in the registry when nobody uses them",
     }
-    alike = {"stale": "missing", "wrong": "missing", "incomplete": "missing"}
+    alike = {"stale": "missing", "wrong": "missing"}
     told = dict.fromkeys(hints[alike.get(state, state)] for state in faults)
     text = ", ".join(f"{count} {state}" for state, count in faults.items())
     raise DriftError(f"{status.registry}: {text}", hint="; ".join(told) + ".")

@@ -25,6 +25,7 @@ from builder.registry.content import (
     parse_descriptors,
     parse_object,
 )
+from builder.registry.place import is_repository
 from builder.registry.transport import PATIENCE, Transport
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ HINT_HOST = "name the registry by the host that it calls itself, or have that co
 
 _HINT_ANSWER = "is it a registry that speaks the OCI Distribution API, and the name one that it can have?"
 _CATALOGUE = "registry:catalog:*"  # distribution, docs/spec/auth/scope.md
+_HINT_LIST = "many registries have none; --orphans is for those that do."
+_REPOSITORIES = "the list of repositories"
 _PAGE = 1000  # names asked for in a page; a registry may give fewer
 _PAGES = 10_000
 
@@ -125,20 +128,19 @@ class Registry:
         self._require_found(reply, f"{repository}: the blob {blob.digest}")
         return reply.body
 
-    def list_repositories(self) -> tuple[str, ...] | None:
-        """Return the repositories of the registry, sorted; None where it does not tell, or not to this login.
+    def list_repositories(self) -> tuple[str, ...]:
+        """Return the repositories of the registry, sorted; many registries list none, or not to everybody.
 
         Source: distribution.github.io, "HTTP API V2", catalog. The OCI specification has no such list.
         """
         names: set[str] = set()
-        try:
-            for reply in self._turn_pages(f"/v2/_catalog?n={_PAGE}", "the list of repositories", _CATALOGUE):
-                if reply.status != 200:
-                    return None
-                page = parse_object(reply.body, "the list of repositories").get("repositories")
-                names.update(name for name in page if isinstance(name, str)) if isinstance(page, list) else ()
-        except RegistryError:
-            return None
+        for reply in self._turn_pages(f"/v2/_catalog?n={_PAGE}", _REPOSITORIES, _CATALOGUE):
+            if reply.status != 200:
+                raise ContentError(f"{self.host}: it answers {reply.status} for {_REPOSITORIES}", hint=_HINT_LIST)
+            page = parse_object(reply.body, f"{self.host}: {_REPOSITORIES}").get("repositories") or []
+            if not isinstance(page, list) or not all(isinstance(name, str) for name in page):
+                raise ContentError(f"{self.host}: {_REPOSITORIES} is none", hint=_HINT_ANSWER)
+            names.update(filter(is_repository, page))
         return tuple(sorted(names))
 
     def list_tags(self, repository: str) -> tuple[str, ...]:

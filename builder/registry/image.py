@@ -78,6 +78,14 @@ def read_image(registry: Registry, repository: str, target: str) -> PublishedIma
         raise ContentError(f"{where}: its configuration is none") from error
 
 
+def try_image(registry: Registry, repository: str, target: str) -> PublishedImage | ContentError | None:
+    """Return what `read_image` does, or why what is there is no image that can be read. Raises RegistryError."""
+    try:
+        return read_image(registry, repository, target)
+    except ContentError as error:
+        return error
+
+
 def _describe(
     top: Manifest, manifest: Manifest, layers: tuple[Descriptor, ...], told: Mapping[str, Any]
 ) -> PublishedImage:

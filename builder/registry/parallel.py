@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 def read_all(registry: Registry, questions: Mapping[Key, Callable[[], Value]]) -> dict[Key, Value]:
-    """Return the answer to each question, by its key; all come from the same registry.
+    """Return the answer to each question, by its key and in their order; all come from the same registry.
 
     The first error ends all, and is raised: RegistryError, or Cancelled after SIGINT or SIGTERM. Call it from the main
     thread, which alone can take signals.
@@ -29,4 +29,4 @@ def read_all(registry: Registry, questions: Mapping[Key, Callable[[], Value]]) -
         if outcome.error:
             raise outcome.error
         answers[numbered[outcome.name]] = cast(Value, outcome.value)
-    return answers
+    return {key: answers[key] for key in questions}

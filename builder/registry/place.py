@@ -69,6 +69,16 @@ class Place:
             return False
 
 
+def name_repository(path: str, image: str) -> str:
+    """Return the repository of an image below a path, which may be empty: `team/pytorch`."""
+    return f"{path}/{image}".lstrip("/")
+
+
+def is_repository(text: str) -> bool:
+    """Return whether a text can name a repository (distribution-spec, "Pulling manifests")."""
+    return bool(re.fullmatch(_PATH, text))
+
+
 def split_registry(text: str) -> tuple[str, str]:
     """Return host and path of `registry.example/team`; the path may be empty. Raises RegistryError."""
     if found := _match(_REGISTRY, text):

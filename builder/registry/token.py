@@ -64,9 +64,13 @@ def read_token(body: bytes, place: Place) -> str:
     return f"Bearer {token}"
 
 
-def deny(host: str, scope: str) -> RegistryError:
+class DeniedError(RegistryError):
+    """A registry lets nobody do this without another login."""
+
+
+def deny(host: str, scope: str) -> DeniedError:
     """Return the error for a registry that lets nobody do what a scope allows without another login."""
-    return RegistryError(f"{host}: access denied", hint=_login_hint(host, scope))
+    return DeniedError(f"{host}: access denied", hint=_login_hint(host, scope))
 
 
 def _request_token(text: str, login: Login, place: Place, scope: str) -> TokenRequest:

@@ -22,7 +22,7 @@ from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator
     from typing import Any
 
 LIBRARY = os.path.dirname(os.__file__)
@@ -31,7 +31,7 @@ NEUTRAL = os.path.join(PREFIX, "lib", "neutral")
 RECORDS = os.path.join(PREFIX, "conda-meta", "")
 CACHE = "/cache/bytecode"
 # The head of a .pyc: a magic number, flags, then the time and the size of its source, or its hash (PEP 552).
-TIMED, UNCHECKED = (flags.to_bytes(4, "little") for flags in (0, 1))
+TIMED, UNCHECKED, CHECKED = (flags.to_bytes(4, "little") for flags in (0, 1, 3))
 HEAD = 16
 NOT_COMPILABLE = (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError)
 
@@ -105,40 +105,41 @@ def make_head(source: bytes) -> bytes:
 
 
 def fits_source(made: bytes, path: str, source: bytes) -> bool:
-    """Return whether Python would take a .pyc for a source that nobody has changed since."""
+    """Return whether Python would take a .pyc for a source; by its time only if the installer has kept that."""
     told = source_hash(source)
     if made[4:8] == TIMED:
         numbers = int(os.stat(path).st_mtime), len(source)
         told = b"".join((number % 2**32).to_bytes(4, "little") for number in numbers)
-    return made[:HEAD] == MAGIC_NUMBER + made[4:8] + told
+    return made[4:8] in (TIMED, UNCHECKED, CHECKED) and made[:HEAD] == MAGIC_NUMBER + made[4:8] + told
 
 
-def find_brought(changed: list[str]) -> dict[str, str]:
-    """Return the .pyc files that new conda packages brought, with the SHA-256 that each has in its package."""
-    brought = {}
-    for _, record in read_records(changed):
-        for file in record.get("paths_data", {}).get("paths", ()):
-            if file["_path"].endswith(".pyc") and file.get("sha256"):
-                brought[os.path.join(PREFIX, file["_path"])] = file["sha256"]
-    return brought
-
-
-def read_records(changed: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the records of new conda packages, each with its path."""
+def read_records(changed: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the records of new conda packages by their paths; what an installer left out of one is empty."""
+    records = {}
     for path in changed:
         if path.startswith(RECORDS) and path.endswith(".json"):
             with open(path, encoding="utf-8") as stream:
-                yield path, json.load(stream)
+                record = json.load(stream)
+            paths = {"paths_version": 1, **(record.get("paths_data") or {})}
+            paths["paths"] = paths.get("paths") or []
+            records[path] = {**record, "files": record.get("files") or [], "paths_data": paths}
+    return records
 
 
-def take_bytecode(path: str, source: bytes, digest: str | None) -> bytes:
-    """Return the .pyc that a package brought for a source; empty if there is none, or not one that fits."""
+def list_brought(records: Collection[dict[str, Any]]) -> set[str]:
+    """Return the SHA-256 of each .pyc that packages brought, not of what their installer compiled."""
+    entries = [entry for record in records for entry in record["paths_data"]["paths"]]
+    return {entry["sha256"] for entry in entries if entry["_path"].endswith(".pyc") and entry.get("sha256")}
+
+
+def take_bytecode(path: str, source: bytes, brought: Collection[str]) -> bytes:
+    """Return the .pyc of a source that a package brought; empty if there is none, or not one that fits."""
     target = cache_from_source(path)
-    if not digest or not os.path.exists(target):
+    if not brought or not os.path.exists(target):
         return b""
     with open(target, "rb") as stream:
         made = stream.read()
-    if hashlib.sha256(made).hexdigest() != digest or not fits_source(made, path, source):
+    if hashlib.sha256(made).hexdigest() not in brought or not fits_source(made, path, source):
         return b""
     return make_head(source) + made[HEAD:]
 
@@ -159,11 +160,11 @@ def make_bytecode(path: str, source: bytes) -> bytes:
     return made
 
 
-def write_bytecode(path: str, brought: Mapping[str, str]) -> None:
+def write_bytecode(path: str, brought: Collection[str]) -> None:
     target = cache_from_source(path)
     with open(path, "rb") as stream:
         source = stream.read()
-    if made := take_bytecode(path, source, brought.get(target)) or make_bytecode(path, source):
+    if made := take_bytecode(path, source, brought) or make_bytecode(path, source):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "wb") as stream:
             stream.write(made)
@@ -171,7 +172,7 @@ def write_bytecode(path: str, brought: Mapping[str, str]) -> None:
         os.unlink(target)
 
 
-def share_work(sources: list[str], brought: Mapping[str, str]) -> None:
+def share_work(sources: list[str], brought: Collection[str]) -> None:
     """Write the .pyc of all sources, on every core. Raises SystemExit when one cannot be written."""
     workers = []
     for first in range(min(os.cpu_count() or 1, len(sources))):
@@ -186,16 +187,16 @@ def share_work(sources: list[str], brought: Mapping[str, str]) -> None:
         raise SystemExit("bytecode.py: not every module could be compiled")
 
 
-def complete_records(changed: list[str]) -> None:
+def complete_records(records: dict[str, dict[str, Any]]) -> None:
     """Name the .pyc files in the records of new conda packages, so that they go when the package goes.
 
     Those that the package brought have another head: their hashes go from the record.
     """
-    for path, record in read_records(changed):
+    for path, record in records.items():
         pyc = {cache_from_source(file) for file in record["files"] if file.endswith(".py")}
         found = sorted(file for file in pyc if os.path.exists(os.path.join(PREFIX, file)))
         record["files"] = sorted({*record["files"], *found})
-        paths = record.setdefault("paths_data", {"paths_version": 1, "paths": []})
+        paths = record["paths_data"]
         kept = [entry for entry in paths["paths"] if entry["_path"] not in pyc]
         paths["paths"] = kept + [{"_path": file, "path_type": "pyc_file"} for file in found]
         if found:
@@ -207,12 +208,13 @@ def main() -> None:
     listing = sys.argv[1]
     changed = read_changed(listing)
     sources, leftovers = list_work(changed)
-    share_work(sources, find_brought(changed))
+    records = read_records(changed)
+    share_work(sources, list_brought(records.values()))
     for path in leftovers:
         os.unlink(path)
         if not os.listdir(os.path.dirname(path)):
             os.rmdir(os.path.dirname(path))
-    complete_records(changed)
+    complete_records(records)
     caches = {os.path.dirname(path) for path in (*map(cache_from_source, sources), *leftovers)}
     touched = {*map(cache_from_source, sources), *caches, *map(os.path.dirname, caches)}
     with open(listing, "ab") as stream:

@@ -1,6 +1,6 @@
 """kill -9 at any moment: what a public tag names has passed its checks, is whole, and has its documents.
 
-Every other build makes an image that a check refuses. IMGBUILD_KILLS says how often to kill.
+Every other round makes an image that a check refuses. IMGBUILD_KILLS says how often to kill.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
-from builder.attach import TYPES
+from builder.attach import RETEST, TYPES
 from tests.docker.test_attach import read_documents
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from tests.docker.conftest import Lab
     from tests.docker.served import Registry
 
@@ -31,12 +33,12 @@ CHECK = """
 import os
 from verdict import Failed, run_checks
 
-def even(expected):
-    if int(os.environ["ROUND"]) % 2:
-        raise Failed("an odd round is not to be published")
+def multiple(expected):
+    if int(os.environ["ROUND"]) % {divisor}:
+        raise Failed("a round that is no multiple of {divisor} is not to be published")
 
 if __name__ == "__main__":
-    run_checks((even,))
+    run_checks((multiple,))
 """
 
 
@@ -53,8 +55,8 @@ def test_public_tag_never_names_what_is_untested_or_partial(lab: Lab, registry: 
     seen = {read_round(lab, registry)}
     for number in range(1, KILLS + 1):
         write_round(lab, number)
-        kill_build(lab, place, random.uniform(0, 1.2 * usual))
-        seen.add(read_round(lab, registry))
+        run_and_kill(lab, random.uniform(0, 1.2 * usual), "build", "--all", "--push", place)
+        seen.add((*read_round(lab, registry), *read_local(lab)))
     assert all(number % 2 == 0 for numbers in seen for number in numbers)
 
     write_round(lab, KILLS + KILLS % 2 + 2)
@@ -63,16 +65,47 @@ def test_public_tag_never_names_what_is_untested_or_partial(lab: Lab, registry: 
     assert set(read_round(lab, registry)) == {KILLS + KILLS % 2 + 2}
 
 
-def write_round(lab: Lab, number: int) -> None:
+def test_public_tag_never_names_what_only_waited_for_its_promotion(lab: Lab, registry: Registry) -> None:
+    """What waits has passed the checks of its build; those of its promotion take every other one."""
+    place = f"{registry.address}/team"
+    promote = ("test", "--all", "--registry", place, "--promote")
+    documents = {*TYPES, RETEST}
+    write_round(lab, 0)
+    assert lab.run("lock").returncode == 0
+    stage_round(lab, place, 0)
+    began = time.monotonic()
+    assert lab.run(*promote).returncode == 0
+    usual = time.monotonic() - began
+    seen = {read_round(lab, registry, documents)}
+    for number in range(2, 2 * KILLS + 1, 2):
+        stage_round(lab, place, number)
+        run_and_kill(lab, random.uniform(0, 1.2 * usual), *promote)
+        seen.add(read_round(lab, registry, documents))
+    assert all(number % 4 == 0 for numbers in seen for number in numbers)
+
+    stage_round(lab, place, 4 * KILLS)
+    done = lab.run(*promote)
+    assert done.returncode == 0, done.stderr
+    assert set(read_round(lab, registry, documents)) == {4 * KILLS}
+
+
+def stage_round(lab: Lab, place: str, number: int) -> None:
+    write_round(lab, number)
+    done = lab.build("--push", place, "--stage")
+    assert done.returncode == 0, done.stderr
+    write_round(lab, number, divisor=4)
+
+
+def write_round(lab: Lab, number: int, *, divisor: int = 2) -> None:
     lab.define(matrix=MATRIX, aliases={"newest": "cpu-py313"}, env={"ROUND": str(number)})
     (lab.folder / "checks").mkdir(exist_ok=True)
-    (lab.folder / "checks" / "even.py").write_text(CHECK)
+    (lab.folder / "checks" / "multiple.py").write_text(CHECK.format(divisor=divisor))
 
 
-def kill_build(lab: Lab, place: str, seconds: float) -> None:
-    """Start a build that pushes, and kill it and whatever it has started after some seconds."""
+def run_and_kill(lab: Lab, seconds: float, *words: str) -> None:
+    """Start a command, and kill it and whatever it has started after some seconds."""
     process = subprocess.Popen(
-        lab.command("build", "--all", "--push", place),
+        lab.command(*words),
         env=lab.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -85,8 +118,8 @@ def kill_build(lab: Lab, place: str, seconds: float) -> None:
     process.wait()
 
 
-def read_round(lab: Lab, registry: Registry) -> tuple[int, ...]:
-    """Return the rounds that the images of public and local tags are of, having read the whole of each public one."""
+def read_round(lab: Lab, registry: Registry, documents: Collection[str] = tuple(TYPES)) -> tuple[int, ...]:
+    """Return the rounds that the images of public tags are of, having read the whole of each."""
     repository = f"team/{lab.name}"
     name = f"{registry.address}/{repository}"
     variables = []
@@ -94,12 +127,20 @@ def read_round(lab: Lab, registry: Registry) -> tuple[int, ...]:
     for tag in MOVING:
         digest, manifest = registry.manifest(f"{name}:{tag}")
         assert digest in lasting
-        assert set(read_documents(registry, repository, tag)[1]) == set(TYPES)
+        assert set(read_documents(registry, repository, tag)[1]) == set(documents)
         for layer in manifest["layers"]:
             read_blob(registry.address, repository, layer["digest"])
         variables += json.loads(read_blob(registry.address, repository, manifest["config"]["digest"]))["config"]["Env"]
-    for image in lab.client.images.list(name=lab.name):
-        variables += image.attrs["Config"]["Env"]
+    return find_rounds(variables)
+
+
+def read_local(lab: Lab) -> tuple[int, ...]:
+    """Return the rounds that the images of local tags are of."""
+    images = lab.client.images.list(name=lab.name)
+    return find_rounds(variable for image in images for variable in image.attrs["Config"]["Env"])
+
+
+def find_rounds(variables: Iterable[str]) -> tuple[int, ...]:
     return tuple(int(it.removeprefix("ROUND=")) for it in variables if it.startswith("ROUND="))
 
 

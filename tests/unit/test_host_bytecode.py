@@ -10,15 +10,16 @@ import py_compile
 import subprocess
 import sys
 import sysconfig
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.host_scripts import HOST, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import CodeType
 
 bytecode = load("bytecode")
@@ -95,6 +96,14 @@ def test_bytecode_that_a_conda_package_brought_is_kept(
     assert read_bytecode(module).co_filename == "where/it/was/built.py"
 
 
+@contextmanager
+def edit_record(module: Path) -> Iterator[dict[str, Any]]:
+    path = module.parents[4] / "conda-meta" / "piece-1-0.json"
+    record = json.loads(path.read_text())
+    yield record
+    path.write_text(json.dumps(record))
+
+
 def change_source(module: Path) -> None:
     module.write_text("x = 2\n")
     os.utime(module, (2_000_000_000, 2_000_000_000))
@@ -115,24 +124,39 @@ def change_magic(module: Path) -> None:
     """Compile for another Python, in the package itself."""
     target = Path(bytecode.cache_from_source(str(module)))
     target.write_bytes(b"\0\0\r\n" + target.read_bytes()[4:])
-    record = module.parents[4] / "conda-meta" / "piece-1-0.json"
-    packed = json.loads(record.read_text())
-    packed["paths_data"]["paths"][1]["sha256"] = hashlib.sha256(target.read_bytes()).hexdigest()
-    record.write_text(json.dumps(packed))
+    with edit_record(module) as record:
+        record["paths_data"]["paths"][1]["sha256"] = hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def change_flags(module: Path) -> None:
+    """Give the bytecode, in the package itself, a flag that Python does not know."""
+    target = Path(bytecode.cache_from_source(str(module)))
+    made = target.read_bytes()
+    target.write_bytes(made[:4] + bytes([made[4] | 4]) + made[5:])
+    with edit_record(module) as record:
+        record["paths_data"]["paths"][1]["sha256"] = hashlib.sha256(target.read_bytes()).hexdigest()
 
 
 def compile_on_installation(module: Path) -> None:
     """Write the record of a noarch package, whose bytecode its installer made."""
-    record = module.parents[4] / "conda-meta" / "piece-1-0.json"
-    packed = json.loads(record.read_text())
-    del packed["paths_data"]["paths"][1]["sha256"]
-    record.write_text(json.dumps(packed))
+    with edit_record(module) as record:
+        del record["paths_data"]["paths"][1]["sha256"]
 
 
 def forget_paths(module: Path) -> None:
     """Write the record that an older package leaves, which knows no hash of a file."""
-    record = module.parents[4] / "conda-meta" / "piece-1-0.json"
-    record.write_text(json.dumps({"files": json.loads(record.read_text())["files"]}))
+    with edit_record(module) as record:
+        del record["paths_data"]
+
+
+def leave_paths_empty(module: Path) -> None:
+    with edit_record(module) as record:
+        record |= {"paths_data": {"paths": None}, "files": None}
+
+
+def leave_record_empty(module: Path) -> None:
+    with edit_record(module) as record:
+        record |= {"paths_data": None}
 
 
 def remove_bytecode(module: Path) -> None:
@@ -147,8 +171,11 @@ def remove_bytecode(module: Path) -> None:
         change_size,
         change_bytecode,
         change_magic,
+        change_flags,
         compile_on_installation,
         forget_paths,
+        leave_paths_empty,
+        leave_record_empty,
         remove_bytecode,
     ],
 )
@@ -165,6 +192,21 @@ def test_brought_bytecode_that_python_would_not_take_is_made_anew(
     change(module)
     finish_step(listing, monkeypatch)
     assert read_bytecode(module).co_filename == str(module)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_bytecode_of_two_packages_at_one_place_does_not_depend_on_the_order_of_their_records(
+    turn: int, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = library / "site-packages" / "piece" / "__init__.py"
+    listing = Path(bring_bytecode(tmp_path, module, py_compile.PycInvalidationMode.TIMESTAMP))
+    with edit_record(module) as record:
+        other = json.loads(json.dumps(record))
+    other["paths_data"]["paths"][1]["sha256"] = "0" * 64
+    (tmp_path / "conda-meta" / "other-1-0.json").write_text(json.dumps(other))
+    changed = [*map(Path, listing.read_text().split("\0")[:-1]), tmp_path / "conda-meta" / "other-1-0.json"]
+    finish_step(write_listing(tmp_path, *changed[::turn]), monkeypatch)
+    assert read_bytecode(module).co_filename == "where/it/was/built.py"
 
 
 def write_listing(tmp_path: Path, *changed: Path) -> str:

@@ -100,6 +100,16 @@ def test_tags_of_all_pages_are_listed(fake: FakeRegistry, connect: Callable[...,
     assert len(fake.asked) == 4
 
 
+def test_repositories_of_all_pages_are_listed(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    names = [f"team/image-{number}" for number in range(7)]
+    for name in names:
+        fake.add_image(name, "newest")
+    fake.tags["Team/no-name"] = {}
+    fake.page = 3
+    with connect() as registry:
+        assert registry.list_repositories() == tuple(names)
+
+
 def test_next_page_on_another_host_is_refused(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
     fake.add_image(NAME, "1")
     fake.headers = {"Link": '<http://elsewhere.example/v2/>; rel="next"'}

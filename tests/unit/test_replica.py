@@ -216,12 +216,14 @@ def test_what_has_two_names_counts_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("docker-registry") is None, reason="Debian's docker-registry is not installed")
 def test_registry_counts_what_is_pushed_and_what_it_has(tmp_path: Path) -> None:
-    config, layer = b"{}", os.urandom(50_000)
+    config, layer, document = b"{}", os.urandom(50_000), os.urandom(700)
     with registry.run_registry(tmp_path / "registry") as running:
         sizes = [put_blob(running.address, data) for data in (config, layer)]
         sizes.append(put_manifest(running.address, config, layer))
-        assert running.count_pushed("some/image:tag") == sum(sizes)
-        assert running.count_pushed("some/image:tag") == 0
+        sizes.append(put_blob(running.address, document))
+        images = ["some/image:tag"]
+        assert running.count_pushed(images) == registry.Pushed(total=sum(sizes), images=sum(sizes) - len(document))
+        assert running.count_pushed(images) == registry.Pushed(total=0, images=0)
         assert running.measure_disk() == sum(sizes)
 
 
@@ -281,6 +283,7 @@ def make_result() -> Result:
             phase=phase,
             seconds=seconds,
             pushed_bytes=2_000_000,
+            image_bytes=1_500_000,
             registry_bytes=300_000_000,
             engine_bytes=4,
         )
@@ -296,6 +299,7 @@ def test_table_has_a_column_for_each_way() -> None:
     assert lines[0] == "| a lock: 2 cells, 600 MB of packages, 200 MB distinct; 2 cores | | docker | imgbuild |"
     assert lines[2] == "| cold | time | 100.0 s | 25.0 s |"
     assert lines[3] == "|  | pushed | 2.0 MB | 2.0 MB |"
+    assert lines[4] == "|  | of images | 1.5 MB | 1.5 MB |"
     assert {line.count("|") for line in lines} == {5}
 
 

@@ -225,36 +225,55 @@ def test_image_that_lacks_documents_is_incomplete_unless_none_are_asked_for(
     assert not [path for path in fake.paths if "/referrers/" in path]
 
 
-def test_images_of_a_definition_that_is_gone_are_orphaned(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
+def test_images_of_a_definition_that_is_gone_are_orphaned_where_that_is_asked_for(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.auth, fake.denies = "bearer", "repository:team/denied:pull"
+    monkeypatch.setattr("builder.logins.read_logins", lambda: lambda _: ("reader", "s3cret"))
     workshop.publish(fake)
     own = {"dev.imgbuild.image": "gone"}
+    lasting = "2.7.1-cu118-py310-0123456789ab"
     for repository in ("team/gone", "other/gone", "team/of/gone", "gone"):
-        fake.add_image(repository, "2.7.1-cu118-py310", "2.7.1-cu118", "2.7.1-cu118-py310-0123456789ab", labels=own)
-    fake.add_image("team/renamed", "2.7.1-cu118-py310", labels=own)
+        fake.add_image(repository, "2.7.1-cu118-py310", "newest", lasting, f"{lasting}-staged", labels=own)
+    for repository in ("team/renamed", "team/denied"):
+        fake.add_image(repository, "2.7.1-cu118-py310", labels=own)
     fake.add_image("team/foreign", "2.7.1-cu118-py310", labels={"maintainer": "x"})
     fake.add_manifest("team/broken", {"mediaType": INDEX, "manifests": []}, "cpu-py310")
+    fake.tags["team/odd"] = {"-": "no tag"}
+    fake.tags["team/Impossible"] = {"cpu-py310": "no name"}
     fake.page = 2
-    code, found, err = ask()
+    code, found, err = ask("--orphans")
     assert code == 12
-    assert found["tags"] == [{"ref": f"{fake.address}/team/gone:2.7.1-cu118-py310", "state": "orphaned"}]
-    assert "1 orphaned" in err
-    code, found, _ = ask("demo")
-    assert (code, found["tags"], found["lists_repositories"]) == (0, [], True)
+    assert found["tags"] == [
+        {"ref": f"{fake.address}/team/gone:{tag}", "state": "orphaned"} for tag in ("2.7.1-cu118-py310", "newest")
+    ]
+    assert "2 orphaned" in err
+    assert ask()[:2] == (0, found | {"tags": []})
 
 
-@pytest.mark.parametrize("auth", ["none", "bearer"])
-def test_registry_that_lists_no_repositories_is_said_to_and_is_no_fault(
-    ask: Ask, run: Run, workshop: Workshop, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch, auth: str
+def test_image_whose_definition_cannot_be_read_is_no_orphan(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
+    workshop.publish(fake)
+    broken = workshop.root / "images" / "broken" / "image.yaml"
+    broken.parent.mkdir()
+    broken.write_text("name: [")
+    fake.add_image("team/broken", "cpu-py310", labels={"dev.imgbuild.image": "broken"})
+    code, found, _ = ask("demo", "--orphans")
+    assert (code, found["tags"]) == (0, [])
+
+
+@pytest.mark.parametrize("kind", ["none", "denied"])
+def test_registry_that_cannot_list_its_repositories_is_10(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     workshop.publish(fake)
-    fake.has_catalogue = auth == "bearer"
-    if auth == "bearer":
-        fake.auth, fake.denies = auth, "registry:catalog:*"
+    fake.has_catalogue = kind != "none"
+    if kind == "denied":
+        fake.auth, fake.denies = "bearer", "registry:catalog:*"
         monkeypatch.setattr("builder.logins.read_logins", lambda: lambda _: ("reader", "s3cret"))
-    code, found, _ = ask()
-    assert (code, found["lists_repositories"]) == (0, False)
-    _, out, _ = run("--project", workshop.root, "status", "--registry", f"{fake.address}/team")
-    assert out.splitlines()[-1].startswith("the registry lists no repositories")
+    code, _, err = ask("--orphans")
+    assert code == 10
+    assert {"none": "--orphans is for", "denied": "docker login"}[kind] in err
+    assert ask()[0] == 0
 
 
 def test_alias_that_a_definition_declares_is_none_of_a_cell_that_is_gone(
@@ -307,7 +326,7 @@ def test_who_reads_asks_for_no_right_to_push(
     monkeypatch.setattr("builder.logins.read_logins", lambda: lambda _: ("reader", "s3cret"))
     assert ask()[0] == 0
     scopes = {parse_qs(urlsplit(path).query).get("scope", [""])[0] for path in fake.paths if path.startswith("/token")}
-    assert scopes == {"", "registry:catalog:*", "repository:team/demo:pull"}
+    assert scopes == {"", "repository:team/demo:pull"}
 
 
 def test_status_asks_for_what_each_cell_has_once(ask: Ask, workshop: Workshop, fake: FakeRegistry) -> None:
