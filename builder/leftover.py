@@ -54,10 +54,11 @@ def read_leftover(
 
 
 def read_orphans(registry: Registry, path: str, images: Collection[str]) -> tuple[TagStatus, ...]:
-    """Return the tags of images that no definition makes any more, nor any of these that there are.
+    """Return the tags of images that no definition makes any more; `images` are those that one makes.
 
     They are looked for in all repositories beside those of the project; what this login may not read there, or is no
-    image, is somebody else's. Raises RegistryError, where the registry lists no repositories too, and Cancelled.
+    image, is somebody else's. Raises RegistryError, also where the registry does not list its repositories, and
+    Cancelled.
     """
     (names,) = read_all(registry, {path: registry.list_repositories}).values()
     known = {name_repository(path, image) for image in images}
