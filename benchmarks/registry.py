@@ -105,7 +105,7 @@ class Registry:
         )
 
     def _list_parts(self, name: str, target: str, agent: str) -> set[str]:
-        """Return the digests of an image: of its manifest, its configuration and its layers."""
+        """Return the digests of an image: of its manifest, its configuration, its layers; of an index of all in it."""
         connection = http.client.HTTPConnection(self.address, timeout=60)
         connection.request(
             "GET", f"/v2/{name}/manifests/{target}", headers={"User-Agent": agent, "Accept": ", ".join(MANIFESTS)}

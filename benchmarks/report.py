@@ -70,7 +70,7 @@ def _megabytes(size: int) -> str:
 QUANTITIES: dict[str, Callable[[Row], str]] = {
     "time": lambda row: f"{row.seconds:.1f} s",
     "pushed": lambda row: _megabytes(row.pushed_bytes),
-    "of images": lambda row: _megabytes(row.image_bytes),
+    "pushed, images alone": lambda row: _megabytes(row.image_bytes),
     "registry": lambda row: _megabytes(row.registry_bytes),
     "engine's disk": lambda row: _megabytes(row.engine_bytes),
 }

@@ -299,7 +299,7 @@ def test_table_has_a_column_for_each_way() -> None:
     assert lines[0] == "| a lock: 2 cells, 600 MB of packages, 200 MB distinct; 2 cores | | docker | imgbuild |"
     assert lines[2] == "| cold | time | 100.0 s | 25.0 s |"
     assert lines[3] == "|  | pushed | 2.0 MB | 2.0 MB |"
-    assert lines[4] == "|  | of images | 1.5 MB | 1.5 MB |"
+    assert lines[4] == "|  | pushed, images alone | 1.5 MB | 1.5 MB |"
     assert {line.count("|") for line in lines} == {5}
 
 
