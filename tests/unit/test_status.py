@@ -225,6 +225,18 @@ def test_image_that_lacks_documents_is_incomplete_unless_none_are_asked_for(
     assert not [path for path in fake.paths if "/referrers/" in path]
 
 
+def test_list_of_what_is_attached_that_cannot_be_read_stops_no_other_cell(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry
+) -> None:
+    workshop.publish(fake)
+    damaged = fake.tags["team/demo"][workshop.cells[0].tag]
+    fake.referrers[damaged] = ["no descriptor"]  # type: ignore[list-item]
+    code, found, _ = ask()
+    assert code == 12
+    assert [it["state"] for it in found["cells"]] == ["incomplete", *["up to date"] * 3]
+    assert "what is attached" in found["cells"][0]["reasons"][0]
+
+
 def test_images_of_a_definition_that_is_gone_are_orphaned_where_that_is_asked_for(
     ask: Ask, workshop: Workshop, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
