@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from builder.registry.content import INDEXES, MANIFESTS
 from tests.kit import processes
 from tests.kit.debian import install_packages
 from tests.kit.errors import KitError
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "127.0.0.1"
-MANIFESTS = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,9 +103,8 @@ class Registry:
     def _list_parts(self, name: str, target: str, agent: str) -> set[str]:
         """Return the digests of an image: of its manifest, its configuration, its layers; of an index of all in it."""
         connection = http.client.HTTPConnection(self.address, timeout=60)
-        connection.request(
-            "GET", f"/v2/{name}/manifests/{target}", headers={"User-Agent": agent, "Accept": ", ".join(MANIFESTS)}
-        )
+        headers = {"User-Agent": agent, "Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
+        connection.request("GET", f"/v2/{name}/manifests/{target}", headers=headers)
         reply = connection.getresponse()
         data = reply.read()
         connection.close()

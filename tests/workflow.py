@@ -23,9 +23,9 @@ def read_jobs(name: str) -> dict[str, Any]:
 
 
 def read_steps(action: str) -> dict[str, Any]:
-    """Return the steps of an action of this project by their names, each as a job that has no other."""
+    """Return the steps of an action of this project by their names."""
     found = yaml.safe_load((GITHUB / "actions" / action / "action.yml").read_text())["runs"]["steps"]
-    return {step["name"]: {"steps": [step]} for step in found}
+    return {step["name"]: step for step in found}
 
 
 @dataclass(kw_only=True)

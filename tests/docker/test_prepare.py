@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -18,6 +18,7 @@ from tests.docker.conftest import require_programs
 from tests.workflow import GITHUB, Runner, read_steps, with_programs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from subprocess import CompletedProcess
 
@@ -42,11 +43,9 @@ def write_program(path: Path, script: str) -> None:
     path.chmod(0o755)
 
 
-def run_step(name: str, folder: Path, script: str = "", **environment: str) -> CompletedProcess[str]:
-    """Run a step of the action, with a script in place of its own where one is given."""
-    (step,) = STEPS[name]["steps"]
+def run_step(step: Mapping[str, Any], folder: Path, **environment: str) -> CompletedProcess[str]:
     runner = Runner(folder=folder, scratch=folder, environment=os.environ | environment, values={})
-    (done,), _ = runner.run({"steps": [step | ({"run": script} if script else {})]})
+    (done,), _ = runner.run({"steps": [step]})
     return done
 
 
@@ -64,7 +63,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_imgbuild_is_installed_from_what_is_pinned(checkout: Path) -> None:
-    done = run_step("Install imgbuild", checkout, PATH=with_programs(checkout / "programs"))
+    done = run_step(STEPS["Install imgbuild"], checkout, PATH=with_programs(checkout / "programs"))
     assert done.returncode == 0, done.stderr
     (folder,) = (checkout / "path").read_text().splitlines()
     said = subprocess.run([f"{folder}/imgbuild", "--version"], cwd="/", capture_output=True, text=True, check=True)
@@ -80,7 +79,7 @@ def test_imgbuild_is_installed_from_what_is_pinned(checkout: Path) -> None:
 def test_library_that_is_not_what_was_pinned_is_not_installed(checkout: Path) -> None:
     pins = checkout / ".github" / "requirements.txt"
     pins.write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", pins.read_text()))
-    done = run_step("Install imgbuild", checkout, PATH=with_programs(checkout / "programs"))
+    done = run_step(STEPS["Install imgbuild"], checkout, PATH=with_programs(checkout / "programs"))
     assert done.returncode == 1
     assert "DO NOT MATCH THE HASHES" in done.stderr
     assert not (checkout / "imgbuild" / "bin" / "imgbuild").exists()
@@ -91,12 +90,11 @@ def give_store(tmp_path: Path, programs: Path, before: str | None, **environment
     settings = tmp_path / "settings"
     if before is not None:
         settings.write_text(before)
-    (step,) = STEPS["Give the engine the containerd store"]["steps"]
+    step = STEPS["Give the engine the containerd store"]
     assert step["run"].count(SETTINGS) == 1
     write_program(programs / "sudo", 'case "$*" in */etc/*) exit 9;; esac\nexec "$@"')
-    name = "Give the engine the containerd store"
-    script = step["run"].replace(SETTINGS, str(settings))
-    return run_step(name, tmp_path, script, PATH=with_programs(programs), **environment)
+    moved = step | {"run": step["run"].replace(SETTINGS, str(settings))}
+    return run_step(moved, tmp_path, PATH=with_programs(programs), **environment)
 
 
 @pytest.mark.parametrize("before", [None, "", '{"features": {"x": true}, "mtu": 1400}'])
@@ -125,10 +123,10 @@ def test_engine_that_keeps_its_other_store_ends_the_job(tmp_path: Path, programs
 
 
 def test_disk_is_freed_of_toolchains_alone_and_only_for_an_engine(tmp_path: Path, programs: Path) -> None:
-    done = run_step("Free the disk", tmp_path, PATH=with_programs(programs))
+    done = run_step(STEPS["Free the disk"], tmp_path, PATH=with_programs(programs))
     assert done.returncode == 0, done.stderr
     (asked,) = (tmp_path / "sudo").read_text().splitlines()
     toolchains = {"/opt/ghc", "/usr/local/.ghcup", "/usr/local/lib/android", "/usr/share/dotnet", "/usr/share/swift"}
     assert set(asked.removeprefix("rm -rf ").split()) == toolchains
-    steps = [job["steps"][0] for name, job in STEPS.items() if name != "Install imgbuild"]
-    assert {step["if"] for step in steps} == {"inputs.engine == 'true'"}
+    asked_for = {step["if"] for name, step in STEPS.items() if name != "Install imgbuild"}
+    assert asked_for == {"inputs.engine == 'true'"}
