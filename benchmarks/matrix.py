@@ -5,7 +5,8 @@
 
 The input is a replica of a real 12-cell lock: every package by name, version and dependencies, scaled down in size;
 or, long, the real torch on two Pythons for two CUDAs.
-Each way gets an engine and a registry of its own that are empty at first. Needs root on Debian, and `make demo` once.
+Each way gets an engine, a registry and a disk of its own, which are empty at first. Needs root on Debian, and `make
+demo` once.
 """
 
 from __future__ import annotations

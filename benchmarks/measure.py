@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from benchmarks.disk import mount_disk
 from benchmarks.dockerfiles import Target, write_context
 from benchmarks.install_time import InstallTime, measure_install
 from benchmarks.registry import run_registry
@@ -64,12 +65,15 @@ def measure_way(
 ) -> Iterator[Row | InstallTime]:
     """Yield a row for each phase, and at the end how long the largest cell takes to install.
 
-    The engine and the registry are new, and empty but for the base image, which `fill` gives to the engine.
+    The engine and the registry are new, and empty but for the base image, which `fill` gives to the engine; so is the
+    disk that they are on.
     """
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
     project = home / "project"
-    with run_engine(home / "engine", kit, fill=fill) as engine, run_registry(home / "registry") as registry:
+    with (
+        mount_disk(home),
+        run_engine(home / "engine", kit, fill=fill) as engine,
+        run_registry(home / "registry") as registry,
+    ):
         for phase in matrix.phases:
             targets = write_targets(matrix.write(project, phase), home / "contexts")
             scene = Scene(project=project, targets=targets, engine=engine.url, registry=registry.address, home=home)
@@ -91,7 +95,6 @@ def measure_way(
             say(f"{way}: {phase}: {seconds:.1f} s, {row.pushed_bytes / 1e6:.1f} MB pushed")
             yield row
         yield measure_install(way, scene, max(targets, key=lambda target: target.size))
-    shutil.rmtree(home)
 
 
 def check_disk(folder: Path, described: Input, phases: int) -> None:

@@ -39,7 +39,7 @@ class Scene:
 
         Raises KitError when the command fails.
         """
-        log = self.home / "commands.log"
+        log = self.home.with_suffix(".log")
         with log.open("ab") as output:
             errors = subprocess.STDOUT if merge else output
             done = subprocess.run(
