@@ -61,8 +61,14 @@ def prefix(tmp_path: Path, scripts: dict[str, ModuleType], monkeypatch: pytest.M
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path / SITE))
     monkeypatch.setattr(scripts["ownership"], "LIBRARY", LIBRARY)
-    scripts["records"].read_packages.cache_clear()
+    forget(scripts)
     return tmp_path
+
+
+def forget(scripts: dict[str, ModuleType]) -> None:
+    """Have the records read again."""
+    scripts["records"].read_packages.cache_clear()
+    scripts["records"].read_wheel_files.cache_clear()
 
 
 def test_environment_as_installers_leave_it_passes(prefix: Path, scripts: dict[str, ModuleType]) -> None:
@@ -142,11 +148,23 @@ def test_file_that_is_not_as_recorded_fails(
         scripts["ownership"].files({})
 
 
+def test_large_and_small_files_that_changed_are_both_named(
+    prefix: Path, scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts["ownership"], "LARGE", len(TEXT))
+    replace("bin/tool", "y = 1\n")(prefix)
+    replace("lib/libz.so.1.3", "y = 1\n" * 9)(prefix)
+    replace(f"{SITE}/tool.py", "y = 1\n" * 9)(prefix)
+    said = r"^3 of 12 files are not as installed: bin/tool has .*; lib/libz\S+ has .*; lib/python\S+tool.py has "
+    with pytest.raises(scripts["verdict"].Failed, match=said):
+        scripts["ownership"].files({})
+
+
 def test_path_that_two_packages_bring_is_as_one_of_them_has_it(prefix: Path, scripts: dict[str, ModuleType]) -> None:
     other = {"_path": "lib/libz.so.1", "path_type": "hardlink", "sha256": hashlib.sha256(b"other").hexdigest()}
     record = {"name": "compat", "version": "1", "build": "0", "files": ["lib/libz.so.1"]}
     write(prefix, "conda-meta/compat-1-0.json", text=json.dumps(record | {"paths_data": {"paths": [other]}}))
-    scripts["records"].read_packages.cache_clear()
+    forget(scripts)
     assert scripts["ownership"].files({})
     replace("lib/libz.so.1", "other")(prefix)
     assert scripts["ownership"].files({})

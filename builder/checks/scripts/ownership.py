@@ -11,6 +11,7 @@ from records import list_owned, list_wheels, read_packages, read_wheel_files
 from verdict import Failed, run_checks
 
 BLOCK = 1 << 20
+LARGE = 1 << 20
 LIBRARY = os.path.relpath(os.path.dirname(os.__file__), sys.prefix)
 CODE = (".py", ".pyc", ".so", ".pth")
 NEUTRAL = os.path.join("lib", "neutral", "")
@@ -73,8 +74,12 @@ def files(expected):
     wanted = {}
     for path, owner, form in named:
         wanted.setdefault(path, (owner, set()))[1].add(form)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        faults = sorted(filter(None, pool.map(find_fault, wanted, wanted.values())))
+    large = [name for name in wanted if is_large(os.path.join(sys.prefix, name))]
+    small = wanted.keys() - large
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads that read small files would wait for each other
+        begun = pool.map(find_fault, large, map(wanted.get, large))
+        found = [*map(find_fault, small, map(wanted.get, small)), *begun]
+    faults = sorted(filter(None, found))
     if faults:
         raise Failed(f"{len(faults)} of {len(wanted)} files are not as installed: {list_some(faults)}")
     return f"{len(wanted)} files"
@@ -115,6 +120,14 @@ def decode(digest):
         return None
     algorithm, _, text = digest.partition("=")
     return algorithm, base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
+
+
+def is_large(path):
+    """Return whether a file, or what a link leads to, takes long to read."""
+    try:
+        return os.stat(path).st_size > LARGE
+    except (OSError, ValueError):  # ValueError: of a name that no file can have
+        return False
 
 
 def find_fault(name, wanted):

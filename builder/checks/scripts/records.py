@@ -36,15 +36,16 @@ def list_wheels(owned):
     return found
 
 
+@functools.lru_cache(None)
 def read_wheel_files(folder):
     """Return the files of a wheel as (path below the prefix, hash as RECORD has it, or None), none without RECORD."""
     path = os.path.join(sys.prefix, folder, "RECORD")
     if not os.path.exists(path):
-        return []
+        return ()
     with open(path, encoding="utf-8", newline="") as record:
         rows = [row for row in csv.reader(record) if row]
     site = os.path.dirname(folder)
-    return [(os.path.normpath(os.path.join(site, row[0])), row[1] or None) for row in rows]
+    return tuple((os.path.normpath(os.path.join(site, row[0])), row[1] or None) for row in rows)
 
 
 def normalize(name):
