@@ -138,7 +138,7 @@ def _list_own_commands(base: Base, lists: set[str]) -> Iterator[str]:
         yield f"{base.conda} {arguments}"
     if "pip.txt" in lists:
         yield (
-            f"{PREFIX}/bin/python -m pip install --quiet --no-deps "
+            f"{PREFIX}/bin/python -m pip install --quiet --no-compile --no-deps "
             '--require-hashes --requirement "$(mirrored /build/pip.txt)"'
         )
     if "conda.txt" in lists:
