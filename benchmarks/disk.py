@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def make_disk(image: Path, size: int) -> None:
+    """Make a file an empty ext4 of some bytes, with a journal; it takes no more than what is written there."""
+    with image.open("wb") as stream:
+        stream.truncate(size)
+    _run("mkfs.ext4", "-q", "-O", "has_journal", "-E", "lazy_itable_init=1", str(image))
+
+
 @contextmanager
 def mount_disk(folder: Path) -> Iterator[None]:
     """Mount an empty ext4 at a folder, in a sparse file beside it; both are gone at the end.
@@ -28,9 +35,7 @@ def mount_disk(folder: Path) -> Iterator[None]:
     _clear(folder, image)
     folder.mkdir(parents=True)
     try:
-        with image.open("wb") as stream:
-            stream.truncate(shutil.disk_usage(folder.parent).free)
-        _run("mkfs.ext4", "-q", str(image))
+        make_disk(image, shutil.disk_usage(folder).free // 10 * 9)
         # Past the cache of the disk below: what is in there already is in that of the new one.
         device = _run("losetup", "--find", "--show", "--direct-io=on", str(image))
         try:
@@ -45,13 +50,15 @@ def mount_disk(folder: Path) -> Iterator[None]:
 
 def _clear(folder: Path, image: Path) -> None:
     while folder.is_mount():
-        _run("umount", "--recursive", str(folder))
+        _run("umount", "--recursive", "--lazy", str(folder))
     shutil.rmtree(folder, ignore_errors=True)
     image.unlink(missing_ok=True)
 
 
 def _run(*argv: str) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise KitError(f"`{' '.join(argv)}` failed: {done.stderr.strip()}", hint="it needs root, and loop devices")
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = str(getattr(error, "stderr", "") or error).strip()
+        raise KitError(f"`{' '.join(argv)}` failed: {said}", hint="it needs root, e2fsprogs, loop devices") from error
     return done.stdout.strip()

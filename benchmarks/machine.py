@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.disk import make_disk
 from tests.kit.debian import configure_apt
 from tests.kit.errors import KitError
 from tests.kit.steps import Step
@@ -96,9 +97,7 @@ def run_machine(command: Sequence[str | Path], *, kit: Path, share: Path, clock:
         *(f"share={share}", f"machine={machine}", f"begin={clock.timestamp():.0f}"),
     ]
     try:
-        with disk.open("wb") as stream:
-            stream.truncate(DISK_BYTES)
-        subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1", disk], check=True)
+        make_disk(disk, DISK_BYTES)
         with (share / "console").open("wb") as console:
             subprocess.run(
                 argv,

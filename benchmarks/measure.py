@@ -17,6 +17,7 @@ from benchmarks.ways import WAYS, Scene, say
 from builder.locking import read_locks
 from builder.matrix import expand_cells
 from builder.sources import find_sources
+from tests.kit import processes
 from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
@@ -66,9 +67,11 @@ def measure_way(
     """Yield a row for each phase, and at the end how long the largest cell takes to install.
 
     The engine and the registry are new, and empty but for the base image, which `fill` gives to the engine; so is the
-    disk that they are on.
+    disk that they are on. What the commands say stays beside it.
     """
-    project = home / "project"
+    project, log = home / "project", home.with_name(f"{way}.log")
+    log.unlink(missing_ok=True)
+    processes.stop_process(home / "engine" / "dockerd.pid", str(home))  # of a run that was killed
     with (
         mount_disk(home),
         run_engine(home / "engine", kit, fill=fill) as engine,
@@ -76,7 +79,9 @@ def measure_way(
     ):
         for phase in matrix.phases:
             targets = write_targets(matrix.write(project, phase), home / "contexts")
-            scene = Scene(project=project, targets=targets, engine=engine.url, registry=registry.address, home=home)
+            scene = Scene(
+                project=project, targets=targets, engine=engine.url, registry=registry.address, home=home, log=log
+            )
             os.sync()
             say(f"{way}: {phase} …")
             began = time.monotonic()

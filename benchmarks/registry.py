@@ -149,7 +149,8 @@ def run_registry(home: Path) -> Iterator[Registry]:
     log = home / "registry.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            ["docker-registry", "serve", home / "registry.json"],
+            # One that outlived a benchmark that was killed would keep its disk.
+            ["setpriv", "--pdeathsig", "TERM", "docker-registry", "serve", home / "registry.json"],
             stdout=output,
             stderr=output,
             env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},

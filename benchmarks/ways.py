@@ -21,13 +21,17 @@ JOBS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Where a way works: a project with its lock, the same cells as Dockerfiles, an engine, a registry's address."""
+    """Where a way works: a project with its lock, the same cells as Dockerfiles, an engine, a registry's address.
+
+    What its commands say goes to the end of `log`.
+    """
 
     project: Path
     targets: tuple[Target, ...]
     engine: str
     registry: str
     home: Path
+    log: Path
 
     @property
     def imgbuild(self) -> tuple[str | Path, ...]:
@@ -39,8 +43,7 @@ class Scene:
 
         Raises KitError when the command fails.
         """
-        log = self.home.with_suffix(".log")
-        with log.open("ab") as output:
+        with self.log.open("ab") as output:
             errors = subprocess.STDOUT if merge else output
             done = subprocess.run(
                 argv,
@@ -54,8 +57,10 @@ class Scene:
                 output.write(done.stdout)
         if done.returncode:
             words = " ".join(map(str, argv))
-            last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
-            raise KitError(f"`{words}` failed with exit code {done.returncode}: {' | '.join(last)}", hint=f"see {log}")
+            last = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+            raise KitError(
+                f"`{words}` failed with exit code {done.returncode}: {' | '.join(last)}", hint=f"see {self.log}"
+            )
         return done.stdout.decode(errors="replace")
 
     def _environment(self) -> Mapping[str, str]:
