@@ -79,10 +79,7 @@ def build_cold(store: Store, matrix: ReplicaMatrix, *, home: Path, kit: Path, ba
         run_engine(home / "engine", kit, store=store, fill=fill) as engine,
         run_registry(home / "registry") as registry,
     ):
-        log = home / "commands.log"
-        scene = Scene(
-            project=project_root, targets=(), engine=engine.url, registry=registry.address, home=home, log=log
-        )
+        scene = Scene(project=project_root, targets=(), engine=engine.url, registry=registry.address, home=home)
         say(f"{store}: building …")
         scene.run(*scene.imgbuild, "build", "--all", "--locked", "--jobs=2", f"--push={registry.address}")
         yield from read_images(store, project, planned, registry.address)

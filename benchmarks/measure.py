@@ -12,12 +12,11 @@ from benchmarks.disk import mount_disk
 from benchmarks.dockerfiles import Target, write_context
 from benchmarks.install_time import InstallTime, measure_install
 from benchmarks.registry import run_registry
-from benchmarks.throwaway import run_engine
-from benchmarks.ways import WAYS, Scene, say
+from benchmarks.throwaway import run_engine, stop_engine
+from benchmarks.ways import WAYS, Scene, find_log, say
 from builder.locking import read_locks
 from builder.matrix import expand_cells
 from builder.sources import find_sources
-from tests.kit import processes
 from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
@@ -69,19 +68,17 @@ def measure_way(
     The engine and the registry are new, and empty but for the base image, which `fill` gives to the engine; so is the
     disk that they are on. What the commands say stays beside it.
     """
-    project, log = home / "project", home.with_name(f"{way}.log")
-    log.unlink(missing_ok=True)
-    processes.stop_process(home / "engine" / "dockerd.pid", str(home))  # of a run that was killed
+    project, engine_home = home / "project", home / "engine"
+    find_log(home).unlink(missing_ok=True)
+    stop_engine(engine_home)  # of a run that was killed
     with (
         mount_disk(home),
-        run_engine(home / "engine", kit, fill=fill) as engine,
+        run_engine(engine_home, kit, fill=fill) as engine,
         run_registry(home / "registry") as registry,
     ):
         for phase in matrix.phases:
             targets = write_targets(matrix.write(project, phase), home / "contexts")
-            scene = Scene(
-                project=project, targets=targets, engine=engine.url, registry=registry.address, home=home, log=log
-            )
+            scene = Scene(project=project, targets=targets, engine=engine.url, registry=registry.address, home=home)
             os.sync()
             say(f"{way}: {phase} …")
             began = time.monotonic()

@@ -78,8 +78,13 @@ def run_engine(
         os.sync()
         yield ThrowawayEngine(url=engine.url, data=home / "data", start=measure_folder(home / "data"))
     finally:
-        processes.stop_process(home / "dockerd.pid", str(home))
+        stop_engine(home)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def stop_engine(home: Path) -> None:
+    """Stop the engine of a home, if one runs there."""
+    processes.stop_process(home / "dockerd.pid", str(home))
 
 
 def measure_folder(folder: Path) -> int:

@@ -19,19 +19,20 @@ IMGBUILD = Path(sys.executable).with_name("imgbuild")
 JOBS = 2
 
 
+def find_log(home: Path) -> Path:
+    """Return where the commands of a way say what they do: beside its home, which is gone at the end."""
+    return home.with_name(f"{home.name}.log")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Where a way works: a project with its lock, the same cells as Dockerfiles, an engine, a registry's address.
-
-    What its commands say goes to the end of `log`.
-    """
+    """Where a way works: a project with its lock, the same cells as Dockerfiles, an engine, a registry's address."""
 
     project: Path
     targets: tuple[Target, ...]
     engine: str
     registry: str
     home: Path
-    log: Path
 
     @property
     def imgbuild(self) -> tuple[str | Path, ...]:
@@ -43,7 +44,8 @@ class Scene:
 
         Raises KitError when the command fails.
         """
-        with self.log.open("ab") as output:
+        log = find_log(self.home)
+        with log.open("ab") as output:
             errors = subprocess.STDOUT if merge else output
             done = subprocess.run(
                 argv,
@@ -57,10 +59,8 @@ class Scene:
                 output.write(done.stdout)
         if done.returncode:
             words = " ".join(map(str, argv))
-            last = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
-            raise KitError(
-                f"`{words}` failed with exit code {done.returncode}: {' | '.join(last)}", hint=f"see {self.log}"
-            )
+            last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+            raise KitError(f"`{words}` failed with exit code {done.returncode}: {' | '.join(last)}", hint=f"see {log}")
         return done.stdout.decode(errors="replace")
 
     def _environment(self) -> Mapping[str, str]:
