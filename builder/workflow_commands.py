@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-_COMMAND = re.compile(r"(?:\A|(?<=[\r\n]))([^\w\r\n]*?)::|##(?=\[)")
+_COMMAND = re.compile(r"(?:\A|(?<=[\r\n]))([^\w\r\n]*?)::")
+_OLDER = re.compile(r"##(?=\[)")
 
 
 def write_command(name: str, text: str, *, title: str = "") -> str:
@@ -20,7 +21,7 @@ def write_command(name: str, text: str, *, title: str = "") -> str:
 
 def defuse(text: str) -> str:
     r"""Return a text of any number of lines in which nothing is a command: `\::error::`, `#\#[error]`."""
-    return _COMMAND.sub(lambda found: "#\\#" if found[1] is None else f"{found[1]}\\::", text)
+    return _COMMAND.sub(r"\1\\::", _OLDER.sub(r"#\\#", text))
 
 
 def _escape(text: str) -> str:

@@ -41,6 +41,7 @@ def test_command_is_one_line_whatever_it_says(text: str, title: str) -> None:
         ("a\n   ::add-mask::x", "a\n   \\::add-mask::x"),
         ("a\r::stop-commands::x", "a\r\\::stop-commands::x"),
         ("a ##[set-env name=PATH]x", "a #\\#[set-env name=PATH]x"),
+        ("##[::]", "#\\#[\\::]"),
         ("std::vector and a::b\nRUN x # ## [1]", "std::vector and a::b\nRUN x # ## [1]"),
     ],
 )
