@@ -33,15 +33,14 @@ from builder.failures import (
 from builder.logins import find_login
 from builder.pull import pull_image
 from builder.push import Pusher
-from builder.session import Credentials, Session
 from builder.streams import Streams
-from builder.trace import decode_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from builder.context import Context
     from builder.events import Pushed, Transfer
+    from builder.session import Credentials
 
 MIN_API = (1, 42)
 """Docker Engine 23.0: the first whose default builder is BuildKit."""
@@ -113,6 +112,8 @@ class Engine:
         `network` is None (the engine's default) or "host". Raises BuildError when a step fails, EngineError when
         the engine stops, refuses, or runs out of disk, and Cancelled.
         """
+        from builder.session import Session  # gRPC is slow to import, and nothing else needs it
+
         params: dict[str, Any] = {
             "version": "2",
             "rm": True,
@@ -255,6 +256,8 @@ def read_stream(lines: Iterator[bytes]) -> Iterator[Event]:
 
     Raises BuildError for a failed step, EngineError when the stream ends before the image is complete.
     """
+    from builder.trace import decode_trace  # so is protobuf
+
     image_id = ""
     disk_full = False  # a tool in a step says it in its own words, and the step then fails like any other
     for line in lines:

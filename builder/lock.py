@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -64,7 +65,7 @@ class CondaPackage:
     @property
     def needs(self) -> frozenset[str]:
         """The names of the packages that it depends on."""
-        return frozenset(re.split(r"[ =<>!~\[]", spec, maxsplit=1)[0] for spec in self.depends)
+        return frozenset(map(_name_needed, self.depends))
 
     @property
     def needs_python(self) -> bool:
@@ -185,6 +186,11 @@ def dump_lock(lock: Lock, *, indexes: Sequence[str] = ()) -> str:
 class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, _data: Any) -> bool:
         return True
+
+
+@cache
+def _name_needed(spec: str) -> str:
+    return re.split(r"[ =<>!~\[]", spec, maxsplit=1)[0]
 
 
 def _environment_node(environment: Environment, *, inputs: bool = True) -> dict[str, Any]:
