@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -85,14 +84,7 @@ def main() -> None:
         click.echo(f"imgbuild: {error.strerror or error}", err=True)
         sys.exit(1)
     except ImgbuildError as error:
-        click.echo(_write_for_reader(f"imgbuild: {error}"), err=True)
+        from builder.shown import show
+
+        click.echo(show(f"imgbuild: {error}"), err=True)
         sys.exit(error.exit_code)
-
-
-def _write_for_reader(text: str) -> str:
-    """Return a text as whoever reads stderr may have it: what a failed step wrote is no command to GitHub's runner."""
-    if os.environ.get("GITHUB_ACTIONS") != "true":
-        return text
-    from builder.workflow_commands import defuse
-
-    return defuse(text)

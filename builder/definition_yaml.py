@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
 
-_CREDENTIALS = re.compile(r"(https?|ftp|s3)://[^/\s]*@|/t/[^/\s]+(?=/)")
+# User information, with a password whatever the scheme, even one with a slash that nobody escaped, which makes a port
+# that is no number; conda's tokens (docs.anaconda.com, "Using tokens").
+_LOGIN = re.compile(
+    r"(?i:(?<=http://)|(?<=https://)|(?<=ftp://)|(?<=s3://))[^/\s]*@|(?<=//)[^/\s@:]*:(?!\d*(?:/|$))\S*@"
+)
+_TOKEN = re.compile(r"(/t/)[^/\s]+(?=/)|(://\S*/t/)[^/\s]+")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -75,12 +80,12 @@ def read_document(path: Path) -> Document:
 
 def hide_credentials(text: str) -> str:
     """Return the text with the user, password or token of every URL in it replaced by stars."""
-    return _CREDENTIALS.sub(lambda found: f"{found[1]}://***@" if found[1] else "/t/***", text)
+    return _TOKEN.sub(lambda found: f"{found[1] or found[2]}***", _LOGIN.sub("***@", text))
 
 
 def has_credentials(text: str) -> bool:
     """Return whether a URL in the text carries a user, a password or a conda token."""
-    return _CREDENTIALS.search(text) is not None
+    return bool(_LOGIN.search(text) or _TOKEN.search(text))
 
 
 def quote(text: str) -> str:

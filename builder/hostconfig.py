@@ -22,7 +22,8 @@ PROXY_KEYS = ("http_proxy", "https_proxy", "no_proxy")
 # What netrc's readers disagree on: Python up to 3.10 takes quotes and backslashes as they are, Python 3.11 and curl
 # take them away, and a word that starts with # is a comment to curl (Lib/netrc.py of each; curl, lib/netrc.c).
 _NOT_PORTABLE = re.compile(r'\A["#]|[\s\\]')
-_USER_INFO = re.compile(r"^([\w+.-]*://)?[^/\s]*@")
+_USER_INFO = re.compile(r"^(?![./])([\w+.-]+://)?.*@")
+_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,10 @@ def render_netrc(logins: Iterable[Login]) -> str:
 
 
 def split_login(url: str) -> tuple[str, Login | None]:
-    """Return a URL without its user and password, and these as a login. Raises DefinitionError for no URL at all."""
+    """Return a URL without its user and password, and these as a login. Raises DefinitionError for no URL at all.
+
+    Its host is in lower case and without the port that goes without saying, as clients tell where a file came from.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -159,10 +163,15 @@ def split_login(url: str) -> tuple[str, Login | None]:
         # Neither the address nor the error is shown: either may hold a password.
         hint = "write https://host/path; in a password write / as %2F, : as %3A, @ as %40."
         raise DefinitionError("an index, mirror or proxy is not an address", hint=hint) from None
-    if (parts.username is None and parts.password is None) or not parts.hostname:
+    if not parts.hostname:
         return url, None
-    login = Login(host=parts.hostname, user=unquote(parts.username or ""), password=unquote(parts.password or ""))
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), login
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(_PORTS.get(parts.scheme, ":"))
+    address = urlunsplit(parts._replace(netloc=host))
+    if parts.username is None and parts.password is None:
+        return address, None
+    return address, Login(
+        host=parts.hostname, user=unquote(parts.username or ""), password=unquote(parts.password or "")
+    )
 
 
 def split_pip_logins(pip: PipConfig) -> tuple[PipConfig, tuple[Login, ...]]:

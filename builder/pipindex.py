@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,10 +77,10 @@ def fetch_size(url: str, sources: Sources) -> int | None:
             proxies={key.removesuffix("_proxy"): "" if direct else value for key, value in proxies.items()},
             verify=str(sources.ca_bundle) if sources.ca_bundle else True,
         )
-    except requests.RequestException:
+    except (requests.RequestException, ValueError):  # ValueError: of a redirect to no address
         return None
     length = reply.headers.get("Content-Length", "")
-    return int(length) if reply.ok and length.isdecimal() else None
+    return int(length) if reply.ok and re.fullmatch(r"\d{1,18}", length, re.ASCII) else None
 
 
 def _portable_logins(sources: Sources) -> list[Login]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -30,15 +30,17 @@ from builder.hostconfig import (
     split_login,
     split_pip_logins,
 )
+from builder.masking import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 VARIABLE = "IMGBUILD_SOURCES"
 """Environment variable that names the sources when `--sources` does not."""
 
 _KEYS = ("bases", "conda", "pip", "torch-wheels", "torch-find-links", "ca-bundle", "proxy", "netrc", "network")
 _ADDRESS = re.compile(r"https?://[^\s/][^\s]*")
+_TOKEN = re.compile(r"(?<=/t/)[^/?#]+|(?<=\?)[^#]+")
 _PROXY = re.compile(r"(?:https?|socks[45][ah]?)://[^\s/][^\s]*")
 # distribution/reference: host[:port]/path[:tag][@digest]
 _IMAGE = re.compile(
@@ -86,14 +88,7 @@ class Sources:
 
     def redact(self, text: str) -> str:
         """Return a text without credentials, with canonical addresses in place of mirrors, and no host of a mirror."""
-        proxies = (split_login(address)[1] for key, address in self.proxies if key != "no_proxy")
-        secrets: set[str] = set()
-        for login in (*self.logins, *filter(None, proxies)):
-            pair = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
-            secrets |= {pair, quote(login.secret, safe=""), login.secret}
-        # The longest first: one secret may be a part of another.
-        for secret in sorted(filter(None, secrets), key=lambda secret: (-len(secret), secret)):
-            text = text.replace(secret, "***")
+        text = mask(text, self._secrets)
         for mirror, canonical in self.origins:
             text = text.replace(mirror, canonical)
         hosts = _hosts(self.pip.urls) | _hosts(mirror for _, mirror in self.mirrors)
@@ -101,6 +96,16 @@ class Sources:
             pattern = rf"(?<![\w.-]){re.escape(host)}(?::\d+)?(?![\w-]|\.\w)"
             text = re.sub(pattern, f"<{self.name} mirror>", text, flags=re.IGNORECASE)
         return text
+
+    @property
+    def _secrets(self) -> Iterator[str]:
+        """What nobody may read: passwords, tokens, and what addresses have after /t/ (conda's tokens) and after ?."""
+        proxies = (split_login(address)[1] for key, address in self.proxies if key != "no_proxy")
+        for login in (*self.logins, *filter(None, proxies)):
+            yield login.secret
+            yield base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+        for address in (*self.pip.urls, *(mirror for _, mirror in self.mirrors)):
+            yield from _TOKEN.findall(address)
 
 
 def find_sources(name: str | None) -> Sources:

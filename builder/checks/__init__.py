@@ -141,10 +141,15 @@ def _read_verdict(line: str) -> Verdict | None:
     try:
         match json.loads(line):
             case {"check": str(check), "verdict": "pass" | "fail" | "skip" as word, "detail": str(detail)}:
-                return Verdict(check=check, verdict=word, detail=detail)
+                return Verdict(check=_writable(check), verdict=word, detail=_writable(detail))
             case {"check": str(check)}:
-                return Verdict(check=check, verdict="fail", detail=f"no verdict: {line[:_SHOWN]}")
+                return Verdict(check=_writable(check), verdict="fail", detail=f"no verdict: {line[:_SHOWN]}")
             case _:
                 return None
     except (ValueError, RecursionError):
         return None
+
+
+def _writable(text: str) -> str:
+    """Return a text that can be written as UTF-8: in the name of a file, JSON may tell bytes that are none."""
+    return text.encode(errors="replace").decode()

@@ -10,6 +10,7 @@ import click
 
 from builder.commands.options import add_registry, open_registry, redacted
 from builder.errors import RegistryError
+from builder.shown import show
 
 if TYPE_CHECKING:
     from builder.difference import Side
@@ -57,7 +58,7 @@ def diff(
             _read_side(opened[ref.host], text, ref.repository, ref.target, lock, root)
             for text, ref, lock in zip((before, now), refs, (lock_a, lock_b), strict=True)
         ]
-    click.echo(draw_difference(compare_sides(*sides), markdown=markdown), nl=False)
+    click.echo(show(draw_difference(compare_sides(*sides), markdown=markdown)), nl=False)
 
 
 def _read_side(registry: Registry, text: str, repository: str, target: str, lock: Path | None, root: Path) -> Side:

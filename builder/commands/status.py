@@ -11,6 +11,7 @@ import click
 from builder.commands.options import add_registry, open_registry, redacted, write_output
 from builder.commands.selection import choose_definitions
 from builder.errors import DriftError
+from builder.shown import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def status(
         bases = read_bases(asked, settings, insecure=[registry.host] if insecure else [])
         found = reconcile(project, chosen, registry, path, bases=bases, documents=not bare, orphans=orphans)
         published = add_history(registry, found.published) if entries else ()
-    click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else draw_status(found.status))
+    click.echo(json.dumps(describe_status(found.status), indent=1) if as_json else show(draw_status(found.status)))
     if entries:
         from builder.site.published import dump_entries
 

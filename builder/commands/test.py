@@ -11,6 +11,7 @@ import click
 from builder.commands.options import add_documents, add_progress, add_registry, open_writer, read_signer, redacted
 from builder.commands.selection import add_selection, choose_cells
 from builder.errors import Cancelled, CheckError
+from builder.shown import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +107,7 @@ def test(
         proofs = tuple(prover.prove_cells(locked, workers=workers))
     with redacted(found):
         told = [_to_json(proof, found.redact) for proof in proofs]
-        click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_draw(proofs, found.redact)))
+        click.echo(json.dumps(told, indent=2) if as_json else show("\n".join(_draw(proofs, found.redact))))
         _raise_first(proofs)
 
 
@@ -138,7 +139,7 @@ def _draw(proofs: Sequence[Proof], redact: Callable[[str], str]) -> Iterator[str
         yield f"{proof.cell}  {proof.ref}  {proof.seconds:.1f} s"
         width = max((len(verdict.check) for verdict in proof.verdicts), default=0)
         for verdict in proof.verdicts:
-            detail = verdict.detail.strip().replace("\n", "\n" + " " * (width + 6))
+            detail = redact(verdict.detail).strip().replace("\n", "\n" + " " * (width + 6))
             yield f"  {_MARKS[verdict.verdict]} {verdict.check:{width}}  {detail}"
         if proof.error:
             yield f"  ✗ {redact(str(proof.error))}"
@@ -157,7 +158,7 @@ def _to_json(proof: Proof, redact: Callable[[str], str]) -> dict[str, object]:
         "seconds": round(proof.seconds, 3),
         "error": redact(str(proof.error)) if proof.error else None,
         "checks": [
-            {"check": verdict.check, "verdict": verdict.verdict, "detail": verdict.detail}
+            {"check": verdict.check, "verdict": verdict.verdict, "detail": redact(verdict.detail)}
             for verdict in proof.verdicts
         ],
     }

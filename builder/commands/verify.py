@@ -9,6 +9,7 @@ import click
 
 from builder.commands.options import add_registry, add_trust, open_registry, redacted, refuse_empty
 from builder.errors import VerifyError
+from builder.shown import show
 
 if TYPE_CHECKING:
     from builder.signing.vouching import Voucher
@@ -60,7 +61,7 @@ def verify(
     for finding in verified.findings:
         said = "; ".join(filter(None, (finding.fault, finding.note)))
         mark = "✗" if finding.fault else "!" if finding.note else "✓"
-        click.echo(f"  {mark} {finding.name}  {said}".rstrip(), err=True)
+        click.echo(show(f"  {mark} {finding.name}  {said}".rstrip()), err=True)
     if not verified.passed:
         names = ", ".join(finding.name for finding in verified.findings if finding.fault)
         hint = f"is {voucher.name} the right one? `imgbuild build --push` with --sign-key or --sign-as signs it."

@@ -5,6 +5,7 @@ Source: github.com/opencontainers/distribution-spec, spec.md, version 1.1. What 
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin
@@ -51,6 +52,7 @@ _HINT_LIST = "many registries have none; --orphans is for those that do."
 _REPOSITORIES = "the list of repositories"
 _PAGE = 1000  # names asked for in a page; a registry may give fewer
 _PAGES = 10_000
+_SIZE = re.compile(r"[0-9]{1,18}")
 
 
 class Registry:
@@ -93,7 +95,7 @@ class Registry:
             return None
         told = reply.headers.get("Docker-Content-Digest", "")
         digest, size = target if is_digest(target) else told, reply.headers.get("Content-Length", "")
-        if is_digest(digest) and size.isdecimal():
+        if is_digest(digest) and _SIZE.fullmatch(size):
             return Descriptor(media_type=_media_type(reply), digest=digest, size=int(size))
         # The header is no duty; what the tag has then has to be read.
         manifest = self.read(repository, target)
@@ -197,7 +199,7 @@ class Registry:
             seen.add(following)
             reply = self._transport.ask("GET", following, scope=scope, limit=BLOB_LIMIT, accept=accept)
             yield reply
-            following = reply.following and urljoin(self._transport.place.url + path, reply.following)
+            following = reply.following and join_url(self._transport.place.url + path, reply.following)
             if following and not self._transport.place.has(following):
                 raise ContentError(f"{self.host}: {what}: the next page is on another host", hint=HINT_HOST)
 
@@ -206,10 +208,18 @@ class Registry:
             raise ContentError(f"{self.host}: {what}: it answers {reply.status}", hint=_HINT_ANSWER)
 
 
+def join_url(base: str, address: str) -> str:
+    """Return where an address leads from another; one that is none leads to itself, which no registry has."""
+    try:
+        return urljoin(base, address)
+    except ValueError:
+        return address
+
+
 def _is_whole(target: str, reply: Reply) -> bool:
     told = target if is_digest(target) else reply.headers.get("Docker-Content-Digest", "")
     return reply.status != 200 or not told or matches(reply.body, told)
 
 
 def _media_type(reply: Reply) -> str:
-    return reply.headers.get("Content-Type", "").partition(";")[0].strip()
+    return clean(reply.headers.get("Content-Type", "").partition(";")[0].strip())

@@ -25,6 +25,7 @@ _BEARER = re.compile(r"(?:^|,\s*)bearer\s+(.*)", re.IGNORECASE | re.DOTALL)
 _BASIC = re.compile(r"(?:^|,\s*)basic\b", re.IGNORECASE)
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_AMBIGUOUS = re.compile(r"[\\\s\x00-\x1f\x7f]")
 _CLIENT = "imgbuild"
 
 
@@ -92,6 +93,8 @@ def _require_safe(realm: str, place: Place) -> None:
         scheme, host = urlsplit(realm).scheme, urlsplit(realm).netloc
     except ValueError:
         scheme, host = "", ""
+    if _AMBIGUOUS.search(realm):  # who connects may take another host out of it
+        host = ""
     if scheme not in {"http", "https"} or not host:
         raise RegistryError(f"{place.host}: it asks for a token and does not say from where")
     if scheme == "http" and place.url.startswith("https:") and not is_loopback(host):

@@ -184,7 +184,7 @@ class Transport:
                     message = f"{self.place.host}: {_tail(url)} is not what its digest says"
                     hint = "does a proxy on the way change it? Else it is damaged: remove it there, and push it again."
                     fault, most = ContentError(message, hint=hint), _SURE
-            except (requests.RequestException, HTTPError, OSError) as error:
+            except (requests.RequestException, HTTPError, OSError, ValueError) as error:  # ValueError: of redirects
                 if self._cancelled.is_set():
                     raise Cancelled("cancelled") from error
                 fault, most = _explain(error, self.place)
@@ -273,9 +273,7 @@ def _explain(error: Exception, place: Place) -> tuple[RegistryError, int]:
         return RegistryError(f"{host}: it refuses the connection", hint=f"does a registry run at {host}?"), _SURE
     if isinstance(error, requests.Timeout | TimeoutError):
         return RegistryError(f"{host}: it does not answer in time"), _SURE
-    if isinstance(
-        error, requests.TooManyRedirects | requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema
-    ):
+    if isinstance(error, requests.TooManyRedirects | ValueError):  # InvalidURL and InvalidSchema among them
         return RegistryError(f"{host}: it leads nowhere"), 0
     if isinstance(error, BrokenError | requests.exceptions.ChunkedEncodingError | HTTPError):
         return RegistryError(f"{host}: the connection broke off"), len(_PAUSES)

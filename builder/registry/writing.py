@@ -9,10 +9,10 @@ import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from builder.errors import RegistryError
-from builder.registry.client import HINT_HOST, MANIFEST_LIMIT, Registry
+from builder.registry.client import HINT_HOST, MANIFEST_LIMIT, Registry, join_url
 from builder.registry.content import OCI_INDEX, OCI_MANIFEST, ContentError, Descriptor, clean, digest_of
 from builder.registry.transport import PATIENCE
 
@@ -175,7 +175,7 @@ class Writer(Registry):
         if begun.status != 202:
             raise self._refused(f"{repository}: the blob {digest}", begun)
         registry = self._transport.place
-        place = urljoin(f"{registry.url}/v2/{repository}/blobs/uploads/", begun.headers.get("Location", ""))
+        place = join_url(f"{registry.url}/v2/{repository}/blobs/uploads/", begun.headers.get("Location", ""))
         if not registry.has(place):
             raise ContentError(f"{self.host}: {repository}: it wants uploads sent to another host", hint=HINT_HOST)
         place += f"{'&' if urlsplit(place).query else '?'}digest={digest}"

@@ -49,6 +49,7 @@ def attach_signature(writer: Writer, repository: str, image: Descriptor, claim: 
         return
     document = known.parse()
     _, own = make_manifest(image, artifact)
+    parse_descriptors(document.get("layers"), known.digest)
     document["layers"] = [*(document.get("layers") or []), *json.loads(own)["layers"]]
     merged = json.dumps(document, separators=(",", ":")).encode()
     writer.put_manifest(repository, name_tag(image.digest), merged, known.media_type)

@@ -106,6 +106,11 @@ def test_verdict_in_other_words_is_a_failure(line: dict[str, object]) -> None:
     assert verdict.detail.startswith("no verdict: ")
 
 
+def test_name_that_is_not_utf8_can_be_written() -> None:
+    (verdict,) = read_verdicts('{"check": "a\\ud800", "verdict": "fail", "detail": "no file caf\\udce9"}').values()
+    assert (verdict.check, verdict.detail) == ("a?", "no file caf?")
+
+
 WORDS = st.sampled_from(["pass", "fail", "skip", "ok"])
 
 

@@ -86,6 +86,16 @@ def test_index_in_capitals_is_remote_and_a_local_one_shows_no_credentials(monkey
 
 
 @pytest.mark.parametrize(
+    "written", ['"https://bob:s3cret@pypi.example/simple"', "https:/bob:s3cret@h.example/w", "ftp://bob:s3/cret@h"]
+)
+def test_mistyped_index_shows_no_password(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", written)
+    (local,) = read_pip_config().local
+    assert "cret" not in local
+    assert "bob" not in local
+
+
+@pytest.mark.parametrize(
     "raw", [b"index-url = x\n", b"[global]\nindex-url = \xff\n", b"[global]\n[global]\n", b"https://u:s3cr3t@x\n"]
 )
 def test_malformed_pip_config_is_told_with_its_path(

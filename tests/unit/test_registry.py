@@ -110,9 +110,12 @@ def test_repositories_of_all_pages_are_listed(fake: FakeRegistry, connect: Calla
         assert registry.list_repositories() == tuple(names)
 
 
-def test_next_page_on_another_host_is_refused(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+@pytest.mark.parametrize("place", ["http://elsewhere.example/v2/", "http://[::1/x"])
+def test_next_page_on_another_host_is_refused(
+    fake: FakeRegistry, connect: Callable[..., Registry], place: str
+) -> None:
     fake.add_image(NAME, "1")
-    fake.headers = {"Link": '<http://elsewhere.example/v2/>; rel="next"'}
+    fake.headers = {"Link": f'<{place}>; rel="next"'}
     with pytest.raises(ContentError, match="on another host") as caught:
         connect().list_tags(NAME)
     assert "the host that it calls itself" in str(caught.value)
@@ -219,6 +222,21 @@ def test_login_is_not_sent_in_the_clear_from_tls(fake: FakeRegistry) -> None:
     with pytest.raises(RegistryError, match="in the clear"):
         answer_challenge('Bearer realm="http://evil.example/token"', ("u", "p"), place, "")
     assert fake.asked == []
+
+
+@pytest.mark.parametrize("realm", ["http://evil.example\\@127.0.0.1/token", "http://evil.example @localhost/token"])
+def test_token_server_whose_host_depends_on_the_reader_is_refused(realm: str) -> None:
+    from builder.registry.token import answer_challenge
+
+    place = Place(host="r.example", url="https://r.example")
+    with pytest.raises(RegistryError, match="does not say from where"):
+        answer_challenge(f'Bearer realm="{realm}"', ("u", "p"), place, "")
+
+
+def test_redirect_to_no_address_is_told(fake: FakeRegistry, connect: Callable[..., Registry]) -> None:
+    fake.faults, fake.headers = [307], {"Location": "http://[::1/x"}
+    with pytest.raises(RegistryError, match="it leads nowhere"):
+        connect().require()
 
 
 @pytest.mark.parametrize("fault", ["reset", "cut", "lie", 429, 500, 502, 503, 504])

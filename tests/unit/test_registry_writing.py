@@ -72,7 +72,9 @@ def test_upload_goes_where_the_registry_says_however_it_writes_its_host(fake: Fa
     assert digest_of(b"some bytes") in fake.blobs
 
 
-@pytest.mark.parametrize("place", ["http://elsewhere.example/upload", "//elsewhere.example/upload", "file:///upload"])
+@pytest.mark.parametrize(
+    "place", ["http://elsewhere.example/upload", "//elsewhere.example/upload", "file:///upload", "http://[::1/x"]
+)
 def test_upload_to_another_host_is_refused(fake: FakeRegistry, connect: Callable[..., Writer], place: str) -> None:
     fake.faults, fake.failing, fake.headers = [202], "POST", {"Location": place}
     with pytest.raises(ContentError, match="another host") as caught:

@@ -224,6 +224,13 @@ def sign(writer: Writer, image: Descriptor, key: SigningKey, **more: Any) -> Non
     attach_signature(writer, NAME, image, Claim(repository="r.example/a", image=image.digest, **more), key)
 
 
+def test_tag_that_lists_no_signatures_is_told(fake: FakeRegistry, writer: Writer, tmp_path: Path) -> None:
+    image = add_image(fake, "1")
+    fake.add_manifest(NAME, {"mediaType": image.media_type, "layers": 5}, name_tag(image.digest))
+    with pytest.raises(RegistryError, match="a list of descriptors should stand here"):
+        sign(writer, image, make_key(tmp_path))
+
+
 @pytest.mark.parametrize("has_api", [True, False])
 def test_signature_is_where_cosign_looks_for_it(
     fake: FakeRegistry,

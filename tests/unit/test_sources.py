@@ -126,6 +126,29 @@ def test_secrets_are_neither_shown_nor_left_in_texts(tmp_path: Path) -> None:
     assert sources.redact(said) == shown
 
 
+def test_password_is_hidden_as_it_was_written(tmp_path: Path) -> None:
+    sources = load(tmp_path, "proxy: {http: 'http://bob:p%40ss!w0rd@proxy.example:3128'}\n")
+    assert sources.redact("http_proxy=http://bob:p%40ss!w0rd@proxy.example:3128") == (
+        "http_proxy=http://bob:***@proxy.example:3128"
+    )
+
+
+def test_tokens_in_paths_and_queries_are_secrets(tmp_path: Path) -> None:
+    sources = load(
+        tmp_path,
+        "conda: {conda-forge: 'https://m.example/t/tk-1234/cf'}\n"
+        "pip: {index-url: 'https://p.example/simple?key=s3cret'}\n",
+    )
+    assert sources.redact("url: /t/tk-1234/cf/repodata.json, /simple?key=s3cret") == (
+        "url: /t/***/cf/repodata.json, /simple?***"
+    )
+
+
+def test_mirror_is_known_as_clients_write_it(tmp_path: Path) -> None:
+    sources = load(tmp_path, "conda: {conda-forge: 'https://M.Example:443/t/tk-1234/cf'}\n")
+    assert sources.origins == (("https://m.example/t/tk-1234/cf", "https://conda.anaconda.org/conda-forge"),)
+
+
 def test_token_in_place_of_a_user_is_a_secret(tmp_path: Path) -> None:
     sources = load(
         tmp_path, "conda: {conda-forge: 'https://t0ken-long@m.example/cf'}\nproxy: {http: 'http://t0ken@p'}\n"
