@@ -136,7 +136,7 @@ def _classify(packages: tuple[CondaPackage, ...]) -> dict[str, Need]:
     for package in packages:
         for needed in package.needs:
             dependents.setdefault(needed, set()).add(package.name)
-    direct = {package.name for package in packages if package.needs_python}
+    direct = {package.name for package in packages if package.needs_python or package.noarch == "python"}
     needy = _reach(direct, dependents)
     return {name: _need(name, runtime, needy) for name in by_name}
 

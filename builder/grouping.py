@@ -5,7 +5,7 @@ of a cell become one in every cell that has both; where only one of the two is w
 are stored twice. The pair that duplicates the fewest bytes goes first; crumbs are merged even where there is room for
 them, as they are not worth a layer. Pure: the same cells give the same layers, in whatever order they come.
 
-Sets of cells are bits of an integer here, which makes the comparison of two groups one operation.
+Sets of cells are bits of an integer here (`cellsets`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from builder.artifacts import Need, sum_sizes
+from builder.cellsets import list_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -192,7 +193,7 @@ class _Plan:
             if allowance < 0:
                 return
             joined = self._join_all((first, second), shared)
-            for cell in _bits(shared & over):
+            for cell in list_cells(shared & over):
                 if not self._exceeds(cell, budgets):
                     over &= ~(1 << cell)
             # Older entries of these two stay: one that has become cheaper since is taken a little later, that is all.
@@ -207,9 +208,9 @@ class _Plan:
         total = [sum(self.groups[number].size for number in numbers) for numbers in self.cells]
         for number in list(self.groups):
             group = self.groups[number]
-            heavy = weigh_heavy(min(total[cell] for cell in _bits(group.cells)))
+            heavy = weigh_heavy(min(total[cell] for cell in list_cells(group.cells)))
             for artifact in sorted(group.artifacts, key=lambda it: (-sum_sizes([it], unknown), it.key)):
-                room = all(len(self.cells[cell]) < budgets[cell] for cell in _bits(group.cells))
+                room = all(len(self.cells[cell]) < budgets[cell] for cell in list_cells(group.cells))
                 if not room or len(group.artifacts) < 2 or sum_sizes([artifact], unknown) <= heavy:
                     break
                 if artifact.need is not Need.PYTHON:
@@ -226,7 +227,7 @@ class _Plan:
             self.groups[number] = group
         else:
             self.groups[number].cells |= group.cells
-        for cell in _bits(group.cells):
+        for cell in list_cells(group.cells):
             self.cells[cell].add(number)
         return number
 
@@ -235,7 +236,7 @@ class _Plan:
         joined = [self.groups[number] for number in numbers]
         for number, group in zip(numbers, joined, strict=True):
             group.cells &= ~cells
-            for cell in _bits(cells):
+            for cell in list_cells(cells):
                 self.cells[cell].discard(number)
             if not group.cells:
                 del self.groups[number]
@@ -255,13 +256,13 @@ class _Plan:
         return len(self.cells[cell]) > budgets[cell]
 
     def _pairs(self, over: int) -> Iterable[tuple[int, int]]:
-        per_cell = [self.cells[cell] for cell in _bits(over)]
+        per_cell = [self.cells[cell] for cell in list_cells(over)]
         if sum(len(numbers) ** 2 for numbers in per_cell) > len(self.groups) ** 2:
             return combinations(sorted(self.groups), 2)
         return {pair for numbers in per_cell for pair in combinations(sorted(numbers), 2)}
 
     def _neighbours(self, number: int, over: int) -> set[int]:
-        found = set().union(*(self.cells[cell] for cell in _bits(self.groups[number].cells & over)))
+        found = set().union(*(self.cells[cell] for cell in list_cells(self.groups[number].cells & over)))
         return found - {number}
 
     def _weigh(self, first: int, second: int, over: int) -> tuple[float, int, int, int] | None:
@@ -280,10 +281,3 @@ class _Plan:
         if one.needs_python != two.needs_python:
             cost += self._later * (two.size if one.needs_python else one.size)
         return cost / relieved, one.size + two.size, first, second
-
-
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest

@@ -35,6 +35,9 @@ class Layer:
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         object.__setattr__(self, "id", digest[:_ID_LENGTH])
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # of hundreds of artifacts it would take long, and layers are keys all over
+
     @cached_property
     def has_python(self) -> bool:
         """Whether it brings Python itself."""

@@ -190,7 +190,8 @@ class _Dumper(yaml.CSafeDumper):
 
 @cache
 def _name_needed(spec: str) -> str:
-    return re.split(r"[ =<>!~\[]", spec, maxsplit=1)[0]
+    """Return the name in a spec, which may begin with its channel: `conda-forge::python >=3.10`."""
+    return re.split(r"[ =<>!~\[]", spec.strip(), maxsplit=1)[0].rpartition("::")[2]
 
 
 def _environment_node(environment: Environment, *, inputs: bool = True) -> dict[str, Any]:

@@ -151,7 +151,10 @@ def _add(parent: Node, key: str | None, node: Node) -> str | None:
         parent.value.append(node)
     elif isinstance(parent.value, dict):
         if key is None:
-            return node.scalar("a key")
+            name = node.scalar("a key")
+            if name == "<<":
+                raise node.fault("YAML's merge key `<<` is not read: no tool writes it into a lock")
+            return name
         if key in parent.value:
             raise node.fault(f"`{key}` is given twice")
         parent.value[key] = node

@@ -4,7 +4,7 @@ A registry stores a layer once whatever is below it, but an engine stores it onc
 stands on, and installs it as often. The chains form a tree; the bytes of its nodes are what one engine stores. At each
 node the next layer is the one that parts the fewest bytes which its cells share otherwise. Pure.
 
-Sets of cells are bits of an integer.
+Sets of cells are bits of an integer (`cellsets`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
+from builder.cellsets import list_cells
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 24
 """How many layers are weighed at each node: those whose sharing saves most."""
+
+_PAIRS = 12_000
+"""How many pairs of layers are compared at each node at most: what a matrix of thousands of layers can afford."""
 
 
 class OrderError(ValueError):
@@ -40,9 +45,8 @@ def order_layers(cells: Sequence[Sequence[Layer]]) -> list[tuple[Layer, ...]]:
     chains: list[list[Layer]] = [[] for _ in cells]
     masks = {layer: where[layer.id] for layer in sorted(layers.values(), key=lambda layer: layer.artifacts[0].key)}
     for layer, mask in _walk(masks, (1 << len(cells)) - 1):
-        for number in range(len(cells)):
-            if mask >> number & 1:
-                chains[number].append(layer)
+        for number in list_cells(mask):
+            chains[number].append(layer)
     return [tuple(chain) for chain in chains]
 
 
@@ -80,7 +84,8 @@ def _choose(here: Mapping[Layer, int]) -> tuple[Layer, int]:
                 return layer, mask
     if not allowed:
         raise OrderError("layers that have to stand below each other")
-    ranked = sorted(allowed.items(), key=lambda item: -item[0].size * (item[1].bit_count() - 1))[:_CANDIDATES]
+    ranked = sorted(allowed.items(), key=lambda item: -item[0].size * (item[1].bit_count() - 1))
+    ranked = ranked[: max(min(_CANDIDATES, _PAIRS // len(here)), 1)]
 
     def part(item: tuple[Layer, int]) -> tuple[int, int]:
         chosen, mask = item

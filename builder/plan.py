@@ -126,6 +126,28 @@ class Plan:
         return next(found.layers for found in self.cells if found.id == cell)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a plan changes of a previous one: layers that stay and that are new, their bytes, the cells concerned."""
+
+    kept_layers: int
+    new_layers: int
+    new_bytes: int
+    cells: tuple[str, ...]
+
+
+def compare_plans(plan: Plan, previous: Published) -> Change:
+    """Return what has to be published, and for which cells, once a plan takes the place of what was published."""
+    known = {layer.id for chain in previous.chains.values() for layer in chain}
+    new = [layer for layer in plan.layers if layer.id not in known]
+    return Change(
+        kept_layers=len(plan.layers) - len(new),
+        new_layers=len(new),
+        new_bytes=sum(layer.size for layer in new),
+        cells=tuple(cell.id for cell in plan.cells if cell.layers != previous.chains.get(cell.id)),
+    )
+
+
 def plan_cells(contents: Iterable[Content], *, budget: int = BUDGET, previous: Published | None = None) -> Plan:
     """Return the plan of a matrix; the order of the cells does not matter.
 

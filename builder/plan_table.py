@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from builder.plan import compare_plans
 from builder.titles import title_layers
 from builder.units import format_bytes
 
@@ -56,15 +57,12 @@ def _list_lines(plan: Plan, previous: Published | None) -> Iterator[str]:
 
 
 def _compare(plan: Plan, previous: Published) -> Iterator[str]:
-    known = {layer.id for chain in previous.chains.values() for layer in chain}
-    new = [layer for layer in plan.layers if layer.id not in known]
-    changed = [cell for cell in plan.cells if cell.layers != previous.chains.get(cell.id)]
-    if not changed:
+    change = compare_plans(plan, previous)
+    if not change.cells:
         yield "nothing differs from the plan before"
         return
-    size = format_bytes(sum(layer.size for layer in new))
-    kept = len(plan.layers) - len(new)
-    yield f"since the plan before: {kept} layers stay, {len(new)} are new ({size} to publish), in {len(changed)} cells"
+    new = f"{change.new_layers} are new ({format_bytes(change.new_bytes)} to publish)"
+    yield f"since the plan before: {change.kept_layers} layers stay, {new}, in {len(change.cells)} cells"
 
 
 def _align(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from builder.shown import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +56,7 @@ def plan(
 
     A package that has changed goes into a small layer on top of what images/imgbuild.plan says was published.
     """
+    from builder.plan import compare_plans
     from builder.plan_file import describe_plan
     from builder.plan_table import draw_plan
     from builder.planning import keep_plan, plan_environments, plan_project
@@ -73,7 +77,13 @@ def plan(
         found, previous = planned.plan, planned.previous
     if picture:
         _draw(found, picture)
-    click.echo(json.dumps(describe_plan(found), indent=1) if as_json else draw_plan(found, previous))
+    if not as_json:
+        click.echo(show(draw_plan(found, previous)))
+        return
+    told = describe_plan(found)
+    if previous is not None:
+        told["change"] = asdict(compare_plans(found, previous))
+    click.echo(json.dumps(told, indent=1))
 
 
 def _draw(plan: Plan, path: Path) -> None:

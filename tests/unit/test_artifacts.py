@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from builder.artifacts import Artifact, Kind, Need, assume_size, is_neutral, list_artifacts
@@ -34,6 +36,19 @@ def test_what_lands_in_pythons_folder_is_another_artifact_for_each_python() -> N
     )
     for first, second, other in (pips, wheels):
         assert first == second != other
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"depends": ("conda-forge::python >=3",)},
+        {"depends": (" python >=3",)},
+        {"depends": (), "noarch": "python", "build": "pyh0_0"},
+    ],
+)
+def test_package_for_python_needs_it_however_that_is_told(more: dict[str, Any]) -> None:
+    conda = [*make_python("3.11.9"), make_conda("ext", **more)]
+    assert by_name(list_artifacts(make_environment(conda=conda)))["ext"].need is Need.PYTHON_NEEDED
 
 
 def test_needs_follow_the_dependencies_of_python_both_ways() -> None:

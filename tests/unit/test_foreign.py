@@ -210,6 +210,12 @@ def test_an_alias_is_what_its_anchor_marks() -> None:
     assert nodes["a"] is nodes["b"]
 
 
+def test_merge_key_is_refused_rather_than_lost() -> None:
+    with pytest.raises(NodeError, match="merge key") as caught:
+        parse_nodes(b"a: &x {size: 1}\nb:\n  <<: *x\n")
+    assert caught.value.line == 3
+
+
 def test_reading_does_not_import_what_starts_slowly() -> None:
     code = "import sys, builder.foreign; sys.exit(bool({'rattler', 'pydantic', 'docker'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", code], check=True)

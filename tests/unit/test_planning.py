@@ -82,6 +82,9 @@ def test_newer_package_is_a_layer_on_top_and_plan_says_what_it_costs(
     code, out, _ = imgbuild("plan")
     assert code == 0
     assert "2 are new" in out
+    told = json.loads(imgbuild("plan", "--json")[1])
+    change = {"kept_layers": len(told["layers"]) - 2, "new_layers": 2, "cells": [cell["id"] for cell in told["cells"]]}
+    assert told["change"] == change | {"new_bytes": sum(layer["bytes"] for layer in new.values())}
     assert plan_file.read_text() == saved, "only --write writes"
     assert imgbuild("plan", "--fresh", "--write")[0] == 0
     assert not any("replaced" in layer for layer in json.loads(plan_file.read_text())["layers"].values())
