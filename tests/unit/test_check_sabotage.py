@@ -59,7 +59,7 @@ PREPARE = {
 ROOT = os.path.dirname(sys.prefix)
 EMPTY, COPIED, SCRATCH = [ROOT + "/cache"], (), (ROOT + "/tmp/",)
 """,
-    "gpu.py": "read_driver = lambda: '550'",
+    "gpu.py": "read_driver = lambda: '550'; shutil.which = lambda name: name",
 }
 
 
@@ -85,6 +85,12 @@ class Sabotage:
 def write(path: Path, text: str = TEXT) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def leave_cache(prefix: Path) -> None:
+    """Leave what a tool keeps in the home of a user of the image's own."""
+    write(prefix.parent / "etc/passwd", "mamba:x:57439:57439::/home/mamba:/bin/bash\n")
+    write(prefix.parent / "home/mamba/.cache/pip/x")
 
 
 def append(path: str, text: str) -> Callable[[Path], object]:
@@ -122,7 +128,14 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     "pip-check": [
         Sabotage(spoil=append(f"{INFO}/METADATA", "Requires-Dist: absent\n"), words="tool 1.0 requires absent")
     ],
-    "imports": [Sabotage(spoil=append(f"{SITE}/tool.py", "raise OSError(7)\n"), words="import tool: OSError: 7")],
+    "imports": [
+        Sabotage(spoil=append(f"{SITE}/tool.py", "raise OSError(7)\n"), words="import tool: OSError: 7"),
+        Sabotage(
+            spoil=lambda prefix: install(prefix, "deep", "1.0", {"deep/down/__init__.py": "raise OSError(7)\n"}),
+            expected={"requested": ["deep"]},
+            words="import deep.down: OSError: 7",
+        ),
+    ],
     "constraint": [
         Sabotage(env={"PIP_CONSTRAINT": ""}, words="PIP_CONSTRAINT names no file"),
         Sabotage(expected={"constraints": ["six==1", "torch==2.6.0"]}, words="missing: six==1"),
@@ -134,6 +147,8 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     ],
     "owners": [
         Sabotage(spoil=lambda prefix: write(prefix / SITE / "sitecustomize.py"), words="belong to no package"),
+        Sabotage(spoil=lambda prefix: write(prefix / SITE / "nvidia/libcudnn.so.9"), words="belong to no package"),
+        Sabotage(spoil=lambda prefix: write(prefix / "etc/conda/activate.d/x.sh"), words="belong to no package"),
         Sabotage(spoil=append(f"{INFO}/RECORD", "../../../bin/python,,\n"), words="conda and pip both own 1 files"),
     ],
     "files": [
@@ -146,9 +161,18 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         Sabotage(fault="cpu matmul", words="a matrix product on the CPU gave"),
     ],
     "arches": [Sabotage(fault="missing arch", words="no kernels for sm_80")],
-    "cudnn": [Sabotage(fault="no cudnn", words="torch finds no cuDNN")],
-    "no-caches": [Sabotage(spoil=lambda prefix: write(prefix.parent / "cache/x"), words="1 files left")],
-    "no-settings": [Sabotage(env={"PIP_INDEX_URL": LOGIN}, words="set in the image: PIP_INDEX_URL")],
+    "cudnn": [
+        Sabotage(fault="no cudnn", words="torch finds no cuDNN"),
+        Sabotage(fault="another cudnn", words="torch finds cuDNN 9.1.0, the lock has 9.5.1.17"),
+    ],
+    "no-caches": [
+        Sabotage(spoil=lambda prefix: write(prefix.parent / "cache/x"), words="1 files left"),
+        Sabotage(spoil=leave_cache, words="1 files left"),
+    ],
+    "no-settings": [
+        Sabotage(env={"PIP_INDEX_URL": LOGIN}, words="set in the image: PIP_INDEX_URL"),
+        Sabotage(env={"UV_DEFAULT_INDEX": "https://i.example"}, words="set in the image: UV_DEFAULT_INDEX"),
+    ],
     "no-secrets": [
         Sabotage(spoil=lambda prefix: write(prefix.parent / "app/.env", LOGIN), words="app/.env; mount it"),
         Sabotage(env={"HF_TOKEN": "x"}, words="variable HF_TOKEN"),
@@ -180,7 +204,13 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         Sabotage(fault="training", words="the loss went from 1.0000 to 1.0000 in 300 steps"),
         Sabotage(fault="loss not finite", words="the loss went from 1.0000 to nan"),
     ],
-    "compiled": [Sabotage(fault="compiled", words="what torch.compile made differs by")],
+    "compiled": [
+        Sabotage(fault="compiled", words="what torch.compile made differs by"),
+        Sabotage(
+            spoil=append(f"{SITE}/triton.py", "raise ImportError('GLIBCXX_3.4.32 not found')\n"),
+            words="triton cannot be imported: GLIBCXX_3.4.32 not found",
+        ),
+    ],
     "two-gpus": [
         Sabotage(fault="all-reduce", words="AssertionError"),
         Sabotage(fault="no connection", words="NCCL: nobody answers"),
@@ -294,6 +324,13 @@ def test_check_fails_what_it_is_for(suite: Suite, check: str, sabotage: Sabotage
     verdict = run(prefix, suite, (check,), sabotage)[check]
     assert verdict.verdict == "fail", verdict
     assert sabotage.words in verdict.detail
+
+
+def test_triton_without_a_compiler_is_said(prefix: Path) -> None:
+    (suite,) = (suite for suite in SUITES if suite.script == "gpu.py")
+    found = run(prefix, suite, ("compiled",), Sabotage(words="", prepare="shutil.which = lambda name: None"))
+    assert found["compiled"].verdict == "skip"
+    assert "list gcc and libc6-dev under apt" in found["compiled"].detail
 
 
 def test_every_check_has_a_sabotage() -> None:

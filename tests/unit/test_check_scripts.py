@@ -47,6 +47,11 @@ def test_driver_that_does_not_start_is_explained(
         (".gitconfig", "url = https://0123456789abcdef0123@git.example/a/b"),
         (".kube/config", "apiVersion: v1"),
         (".pgpass", "db.example:5432:*:u:pw"),
+        ("auth.conf", "machine index.example\n  login bob\n  password hunter2"),
+        ("settings.py", "CACHE = 'redis://:hunter2@cache.example/0'"),
+        (".condarc", "channel_alias: https://conda.example/t/tk-1234-abcd"),
+        ("config", "aws_secret_access_key = " + "Ab1/" * 10),
+        ("x", "ghs_" + "a1" * 18),
     ],
 )
 def test_logins_are_secrets(name: str, text: str, tmp_path: Path, scripts: dict[str, ModuleType]) -> None:
@@ -65,6 +70,7 @@ def test_logins_are_secrets(name: str, text: str, tmp_path: Path, scripts: dict[
         ("x", "https://forum.example/t/how-to-install/ and ssh://git@git.example/a"),
         (".npmrc", "//npm.example/:_authToken=${NPM_TOKEN}"),
         ("x", "task-management-of-everything risk-assessment sk-container"),
+        ("x", "hf_text_generation_pipeline npm_config_registry_settings_file pypi-attestation-models==1"),
     ],
 )
 def test_addresses_without_a_login_are_none(
@@ -168,6 +174,12 @@ def test_site_of_the_user_is_empty(
         ("WANDB_KEY", "x", True),
         ("DATABASE_URL", "postgres://u:pw@db.example/x", True),
         ("build.note", "ghp_" + "a" * 36, True),
+        ("GITHUB_PAT", "x", True),
+        ("MYSQL_PWD", "x", True),
+        ("DB_PASS", "x", True),
+        ("OLDPWD", "/workspace", False),
+        ("TOKENIZATION_MODE", "fast", False),
+        ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1", False),
         ("HF_TOKEN", "", False),
         ("TOKENIZERS_PARALLELISM", "false", False),
         ("GPG_KEY", "A035C8C1", False),
@@ -211,7 +223,9 @@ def tell(image: Path) -> dict[str, object]:
 LOGIN = "https://user:hunter2@index.example/simple"
 
 
-@pytest.mark.parametrize("path", ["app/.env", "opt/env/pip.conf", "usr/local/etc/x", "opt/env/conda-meta/x-1-0.json"])
+@pytest.mark.parametrize(
+    "path", ["app/.env", "opt/env/pip.conf", "usr/local/etc/x", "usr/src/app/.env", "opt/env/conda-meta/x-1-0.json"]
+)
 def test_login_is_found_wherever_no_package_put_it(path: str, image: Path, scripts: dict[str, ModuleType]) -> None:
     write(image / path, json.dumps({"url": LOGIN, "files": []}))
     with pytest.raises(scripts["verdict"].Failed, match=f"looks like a secret: .*{path};"):

@@ -1,13 +1,15 @@
 """In the image, on a GPU: torch sees it, computes right on it in every precision, and trains; skipped without one."""
 
 import contextlib
+import importlib.util
 import math
 import os
+import shutil
 import subprocess
 import sys
 
 from diagnosis import explain_no_gpu
-from torch_build import covers, import_torch
+from torch_build import covers, import_torch, split_version
 from verdict import Failed, Skip, run_checks
 
 SIZE = 512
@@ -162,15 +164,6 @@ def read_nccl():
     return split_version(version.value)
 
 
-def split_version(number):
-    """Return (major, minor, patch) of 90100, or of 8902 as cuDNN before 9 and NCCL before 2.9 have it.
-
-    CUDNN_VERSION of cudnn_version.h, and NCCL_VERSION of nccl.h.
-    """
-    major, rest = divmod(number, 10000 if number >= 10000 else 1000)
-    return major, rest // 100, rest % 100
-
-
 def training(expected):
     """A small network learns with autocast and a gradient scaler."""
     torch = require_gpu(expected)
@@ -206,10 +199,15 @@ def compiled(expected):
     torch = require_gpu(expected)
     if not hasattr(torch, "compile"):
         raise Skip(f"torch {torch.__version__} has no torch.compile")
+    if importlib.util.find_spec("triton") is None:
+        raise Skip("this image has no triton")
     try:
         import triton
-    except ImportError:
-        raise Skip("this image has no triton") from None
+    except ImportError as error:
+        raise Failed(f"triton cannot be imported: {error}") from error
+    if not any(map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))):
+        # It compiles what starts each kernel: triton-lang/triton, python/triton/runtime/build.py.
+        raise Skip("triton has no C compiler here: for torch.compile, list gcc and libc6-dev under apt")
     if torch.cuda.get_device_capability()[0] < 7:
         raise Skip("triton needs a GPU of capability 7.0")
 

@@ -12,18 +12,6 @@ import sys
 from verdict import Failed, run_checks
 
 EMPTY = [
-    "/root/.cache",
-    "/root/.conda",
-    "/root/.mamba",
-    "/home/user/.cache",
-    "/root/.python_history",
-    "/root/.bash_history",
-    "/root/micromamba/pkgs",
-    "/home/user/.conda",
-    "/home/user/.mamba",
-    "/home/user/.python_history",
-    "/home/user/.bash_history",
-    "/home/user/micromamba/pkgs",
     "/var/cache/apt",
     "/var/lib/apt/lists",
     "/var/cache/ldconfig",
@@ -32,6 +20,11 @@ EMPTY = [
     "/build",
     "/host",
 ]
+
+# What tools keep in the home of whoever runs them, and where a home may be besides those of /etc/passwd.
+IN_HOME = (".cache", ".conda", ".mamba", ".npm", ".nv", ".triton", ".local/share/uv", "micromamba/pkgs")
+IN_HOME += (".python_history", ".bash_history")
+HOMES = ("", "root", "home/user", "workspace")
 
 # Where dpkg and debconf keep a copy of what they had before, which carries the time of the installation.
 COPIED = ("/var/cache/debconf", "/var/lib/dpkg")
@@ -48,7 +41,7 @@ ROOT = "/"
 
 # What Debian's packages bring and configure, whose texts show logins as examples.
 OF_DEBIAN = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "var/lib/dpkg", "var/cache/debconf")
-NOT_OF_DEBIAN = ("usr/local",)
+NOT_OF_DEBIAN = ("usr/local", "usr/src")
 
 # The names under which tools keep what logs them in.
 SECRET_FILES = {".netrc", "_netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa", ".htpasswd"}
@@ -56,17 +49,23 @@ SECRET_FILES |= {"kaggle.json", ".vault-token", "credentials.json", "service-acc
 SECRET_PATHS = (".docker/config.json", ".aws/credentials", ".cache/huggingface/token", "gcloud/credentials.db")
 SECRET_PATHS += (".kube/config",)
 
-# Private keys, logins and tokens in addresses (conda's after /t/), npm's logins, tokens of services that mark theirs.
+# Private keys, logins and tokens in addresses (conda's after /t/), logins of netrc, npm and AWS, tokens of services
+# that mark theirs.
 SECRET_TEXT = re.compile(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z]://[^/\s:@'\"<>$]+:[^/\s@'\"<>$]+@[\w.-]+"
-    rb"|://(?=[\w-]*\d)[\w-]{16,}@[\w.-]+|://[^/\s\"'<>]+/t/(?=[\w-]*\d)[\w-]{8,}/"
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z]://[^/\s:@'\"<>$]*:[^/\s@'\"<>$]+@[\w.-]+"
+    rb"|://(?=[\w-]*\d)[\w-]{16,}@[\w.-]+|://[^/\s\"'<>]+/t/(?=[\w-]*\d)[\w-]{8,}/|/t/tk-[\w-]+"
+    rb"|\bmachine\s+\S+\s+login\s+\S+\s+password\s+\S|\baws_secret_access_key\s*=\s*[\w+/]{16}"
     rb"|:_(?:authToken|auth|password)\s*=\s*[\w+/-]{8}"
-    rb"|\b(?:ghp_|gho_|github_pat_|glpat-|hf_|xox[bp]-|AKIA|pypi-)[A-Za-z0-9_-]{16,}"
-    rb"|\b(?:npm_|sk-(?:[a-z0-9]+-){0,2})[A-Za-z0-9_]{20,}"
+    rb"|\b(?:gh[oprsu]_|github_pat_|glpat-|xox[bp]-|A[KS]IA|pypi-AgE)[A-Za-z0-9_-]{16,}"
+    rb"|\b(?:hf_|npm_)[A-Za-z0-9]{30,}|\bsk-(?:[a-z0-9]+-){0,2}[A-Za-z0-9_]{20,}"
 )
 
 # Not TOKENIZERS_PARALLELISM, nor GPG_KEY, which in Docker's python says whose public key signs a release.
-SECRET_VARIABLE = re.compile(r"TOKEN(?!IZER)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL|(?<!GPG)_KEY$")
+SECRET_VARIABLE = re.compile(
+    r"(?:^|[^A-Z])(?:TOKENS?|PASSWORDS?|PASSWD|PASSPHRASE|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)"
+    r"(?:[^A-Z]|$)|_PWD$|(?<!GPG)_KEY$"
+)
+HARMLESS = re.compile(r"\d{0,6}|true|false|yes|no|on|off", re.IGNORECASE)
 
 
 def list_files(folder):
@@ -80,6 +79,7 @@ def list_files(folder):
 def no_caches(expected):
     """The places where conda, pip and apt keep what they download and log hold no file of this image's making."""
     folders = EMPTY + [expected["pkgs-dir"], os.path.join(expected["prefix"], "pkgs")]
+    folders += [os.path.join(home, name) for home in list_homes() for name in IN_HOME]
     found = [path for folder in folders for path in list_files(folder)]
     found += [path for top in SCRATCH for path in list_files(top) if path[len(top) :].startswith(SCRATCH_NAMES)]
     found += [path for folder in COPIED for path in list_files(folder) if path.endswith("-old")]
@@ -87,6 +87,15 @@ def no_caches(expected):
     if left:
         raise Failed(f"{len(left)} files left: " + ", ".join(sorted(left)[:5]))
     return "nothing left"
+
+
+def list_homes():
+    """Return the homes of all users, and where those may end up that have none."""
+    homes = set(HOMES)
+    if os.path.exists(os.path.join(ROOT, "etc/passwd")):
+        with open(os.path.join(ROOT, "etc/passwd"), encoding="utf-8", errors="replace") as users:
+            homes |= {user.split(":")[5].strip("/") for user in users if user.count(":") >= 6}
+    return sorted(os.path.join(ROOT, home) for home in homes)
 
 
 def is_left(path):
@@ -100,7 +109,8 @@ def is_left(path):
 
 def no_settings(expected):
     """The environment names no address, proxy or credential of the machine that built the image."""
-    names = ("proxy", "netrc", "pip_", "conda_ssl", "requests_ca", "ssl_cert", "curl_ca")
+    names = ("proxy", "netrc", "pip_", "conda_ssl", "requests_ca", "ssl_cert", "curl_ca", "condarc", "conda_channel")
+    names += ("uv_index", "uv_default_index", "uv_extra_index", "uv_find_links", "git_ssl", "node_extra_ca", "aws_ca")
     keys = os.environ.keys() - {"PIP_CONSTRAINT"}
     found = sorted(key for key in keys if key.lower().startswith(names) or key.lower().endswith("_proxy"))
     if found:
@@ -120,7 +130,9 @@ def no_secrets(expected):
 
 def logs_in(name, value):
     """Return whether a variable or label has the name or the text of a login."""
-    return bool(value) and bool(SECRET_VARIABLE.search(name.upper()) or SECRET_TEXT.search(value.encode()))
+    if HARMLESS.fullmatch(value):
+        return False
+    return bool(SECRET_VARIABLE.search(name.upper()) or SECRET_TEXT.search(value.encode()))
 
 
 def list_own_files():

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +14,10 @@ from verdict import Failed, run_checks
 BLOCK = 1 << 20
 LARGE = 1 << 20
 LIBRARY = os.path.relpath(os.path.dirname(os.__file__), sys.prefix)
-CODE = (".py", ".pyc", ".so", ".pth")
+CODE = re.compile(r"\.(?:py|pyc|pth|so(?:\.\d+)*)$")
+PROGRAMS = ("bin/", "sbin/", "etc/conda/activate.d/", "etc/conda/deactivate.d/")
+# What Python imports from before its own library, and what tells it that this is elsewhere.
+SWITCHES = (f"lib/python{sys.version_info[0]}{sys.version_info[1]}.zip", "pyvenv.cfg")
 NEUTRAL = os.path.join("lib", "neutral", "")
 UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 ADDED = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json")
@@ -49,9 +53,10 @@ def owners(expected):
 
 
 def is_code(path):
-    """Return whether a path below the prefix is a program, or a module where Python imports from."""
-    folder = path.partition(os.sep)[0]
-    return folder == "bin" or (path.startswith((LIBRARY + os.sep, NEUTRAL)) and path.endswith(CODE))
+    """Return whether a path below the prefix is a program, a script that shells source, or code for Python."""
+    if path.startswith(PROGRAMS) or path in SWITCHES:
+        return True
+    return path.startswith((LIBRARY + os.sep, NEUTRAL)) and CODE.search(path) is not None
 
 
 def files(expected):

@@ -106,8 +106,9 @@ def list_modules(name):
     owned = list_owned(read_packages())
     for distribution in importlib.metadata.distributions():
         if normalize(distribution.metadata["Name"]) in names:
-            found |= {find_module(path) for path in list_site_files(distribution, owned)}
-    return sorted(filter(None, found))
+            paths = list_site_files(distribution, owned)
+            found |= set(filter(None, map(find_module, paths))) or find_packages(paths)
+    return sorted(found)
 
 
 def list_site_files(distribution, owned):
@@ -132,6 +133,14 @@ def find_module(path):
         return top if rest == "__init__.py" and top.isidentifier() and not top.startswith("_") else None
     name = next((top[: -len(suffix)] for suffix in SUFFIXES if top.endswith(suffix)), "")
     return name if name.isidentifier() and not name.startswith("_") else None
+
+
+def find_packages(paths):
+    """Return the packages that lie highest where no module is at the top: google.protobuf, below no google."""
+    folders = [path.split("/")[:-1] for path in paths if path.endswith("/__init__.py")]
+    public = [parts for parts in folders if all(it.isidentifier() and not it.startswith("_") for it in parts)]
+    least = min(map(len, public), default=0)
+    return {".".join(parts) for parts in public if len(parts) == least}
 
 
 def try_import(module):

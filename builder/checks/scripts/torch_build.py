@@ -37,13 +37,29 @@ def arches(expected):
 
 
 def cudnn(expected):
-    """torch finds the cuDNN that it was built for."""
+    """torch finds the cuDNN that it was built for, which is that of the lock where the lock has one."""
     torch = import_torch(expected)
     if not expected["cuda"]:
         raise Skip("this cell is for the CPU")
-    if not torch.backends.cudnn.is_available() or not torch.backends.cudnn.version():
+    try:
+        found = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+    except RuntimeError as error:  # torch refuses one that it was not built for
+        raise Failed(str(error)) from error
+    if not found:
         raise Failed("torch finds no cuDNN: its libraries are not where torch looks for them")
-    return f"cuDNN {torch.backends.cudnn.version()}"
+    told, wanted = ".".join(map(str, split_version(found))), expected["libraries"].get("cudnn")
+    if wanted and not f"{wanted}.".startswith(f"{told}."):
+        raise Failed(f"torch finds cuDNN {told}, the lock has {wanted}")
+    return f"cuDNN {told}"
+
+
+def split_version(number):
+    """Return (major, minor, patch) of 90100, or of 8902 as cuDNN before 9 and NCCL before 2.9 have it.
+
+    CUDNN_VERSION of cudnn_version.h, and NCCL_VERSION of nccl.h.
+    """
+    major, rest = divmod(number, 10000 if number >= 10000 else 1000)
+    return major, rest // 100, rest % 100
 
 
 def import_torch(expected):
