@@ -9,14 +9,14 @@ from builder.definition_values import BadKeyError, BadValueError, read_each
 from builder.definition_yaml import Unquoted, Value, has_credentials, quote
 
 _SECRET = re.compile(
-    r"(?:^|_)(?:TOKENS?|PASSWORDS?|PASSWD|PASSPHRASE|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)"
-    r"|_PWD$",
+    r"(?:^|_)(?:TOKENS?|(?:PG)?PASSWORDS?|PASSWD|PASSPHRASE|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)"
+    r"|SSHPASS$|_PWD$",
     re.IGNORECASE,
 )
 _FOREIGN = (  # what an image sets itself, and what belongs to the machine that builds it
     r"PATH|HOME|CONDA_PREFIX|PYTHON(?:HOME|PATH|OPTIMIZE)|LD_PRELOAD|PIP_.*|(?:.*_)?(?:proxy|PROXY)"
     r"|SSL_CERT_(?:FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|AWS_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_SSL_.*"
-    r"|UV_(?:(?:DEFAULT_|EXTRA_)?INDEX.*|FIND_LINKS)"
+    r"|UV_(?:(?:DEFAULT_|EXTRA_)?INDEX(?!_STRATEGY).*|FIND_LINKS)|CONDARC|NETRC"
 )
 
 

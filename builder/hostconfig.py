@@ -22,7 +22,7 @@ PROXY_KEYS = ("http_proxy", "https_proxy", "no_proxy")
 # What netrc's readers disagree on: Python up to 3.10 takes quotes and backslashes as they are, Python 3.11 and curl
 # take them away, and a word that starts with # is a comment to curl (Lib/netrc.py of each; curl, lib/netrc.c).
 _NOT_PORTABLE = re.compile(r'\A["#]|[\s\\]')
-_USER_INFO = re.compile(r"^(?![./])([\w+.-]+://)?.*@")
+_USER_INFO = re.compile(r"^(?![./]|file:)([\w+.-]+://)?.*@")
 _PORTS = {"http": ":80", "https": ":443"}
 
 

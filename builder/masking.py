@@ -28,5 +28,6 @@ def _find(secrets: frozenset[str]) -> re.Pattern[str]:
 
 def _spell(char: str) -> str:
     quoted = "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
-    forms = dict.fromkeys((f"\\{char}", json.dumps(char)[1:-1], quoted))
-    return f"(?:{re.escape(char)}|(?i:{'|'.join(map(re.escape, forms))}))"
+    escaped = {json.dumps(char)[1:-1], *([f"\\{char}"] if char in "\"'\\" else [])} - {char}
+    others = "|".join(map(re.escape, sorted(escaped | {quoted})))  # hexadecimal digits in either case
+    return f"(?:{re.escape(char)}|(?i:{others}))"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# Colours, what erases a line, the cursor hidden or not; the first half of a Windows line end.
+_EFFECT = re.compile(r"\x1b\[[0-9;?]*[mKhl]|\r(?=\n)")
+_JOINERS = "\u200c\u200d"
 
 
 def show(text: str) -> str:
@@ -13,10 +16,14 @@ def show(text: str) -> str:
 
     In a job of GitHub Actions nothing in it is a command.
     """
-    plain = _COLOUR.sub("", text)
-    shown = "".join(it if it.isprintable() or it in "\n\t\xa0" else "\N{REPLACEMENT CHARACTER}" for it in plain)
+    plain = _EFFECT.sub("", text).replace("\r", "\n")  # else one line would hide another
+    shown = "".join(char if _is_harmless(char) else "\N{REPLACEMENT CHARACTER}" for char in plain)
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return shown
     from builder.workflow_commands import defuse
 
     return defuse(shown)
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or char in f"\n\t{_JOINERS}" or unicodedata.category(char) == "Zs"

@@ -40,7 +40,7 @@ VARIABLE = "IMGBUILD_SOURCES"
 
 _KEYS = ("bases", "conda", "pip", "torch-wheels", "torch-find-links", "ca-bundle", "proxy", "netrc", "network")
 _ADDRESS = re.compile(r"https?://[^\s/][^\s]*")
-_TOKEN = re.compile(r"(?<=/t/)[^/?#]+|(?<=\?)[^#]+")
+_TOKEN = re.compile(r"(?<=/t/)(?=[^/?#]*\d)[^/?#]{6,}|(?<=\?)[^#]{6,}")  # no word that texts have anyway
 _PROXY = re.compile(r"(?:https?|socks[45][ah]?)://[^\s/][^\s]*")
 # distribution/reference: host[:port]/path[:tag][@digest]
 _IMAGE = re.compile(
@@ -88,9 +88,9 @@ class Sources:
 
     def redact(self, text: str) -> str:
         """Return a text without credentials, with canonical addresses in place of mirrors, and no host of a mirror."""
-        text = mask(text, self._secrets)
         for mirror, canonical in self.origins:
             text = text.replace(mirror, canonical)
+        text = mask(text, self._secrets)
         hosts = _hosts(self.pip.urls) | _hosts(mirror for _, mirror in self.mirrors)
         for host in sorted(hosts - _hosts(canonical for canonical, _ in self.mirrors)):
             pattern = rf"(?<![\w.-]){re.escape(host)}(?::\d+)?(?![\w-]|\.\w)"

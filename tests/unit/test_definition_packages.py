@@ -40,7 +40,20 @@ def test_logins_of_all_addresses_are_found_and_hidden(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["https://h:8080/x@1.2", "git+ssh://git@h/a", "/data/t", "a//b:c", "jdbc://h:1/d?u=a@b"]
+    "text",
+    [
+        "https://h:8080/x@1.2",
+        "git+ssh://git@h/a",
+        "/data/t",
+        "a//b:c",
+        "jdbc://h:1/d?u=a@b",
+        "docker-image://alpine:3.20@sha256:abc",
+        "http://[::1]:8080/@scope/pkg",
+        "https://forum.example/t/123",
+        "kafka://a:9092,b:9092/x@y",
+        "//:" * 2000,
+    ],
+    ids=lambda text: text[:20],
 )
 def test_addresses_without_a_login_are_left_alone(text: str) -> None:
     assert not has_credentials(text)

@@ -105,6 +105,15 @@ def test_plan_does_not_depend_on_the_order_of_the_cells(
     assert plan_cells(shuffled, budget=budget) == plan_cells(cells, budget=budget)
 
 
+@given(matrices(), st.integers(2, 5))
+def test_plan_that_weighs_few_layers_at_each_node_is_sound(cells: list[Content], budget: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builder.ordering._PAIRS", 1)
+        plan = plan_cells(cells, budget=budget)
+        assert plan == plan_cells(cells[::-1], budget=budget)
+    require_sound(plan, limit=budget)
+
+
 @given(matrices(), matrices(), st.integers(1, 8))
 def test_update_from_any_plan_is_sound(old: list[Content], new: list[Content], budget: int) -> None:
     plan = plan_cells(new, budget=budget, previous=plan_cells(old, budget=budget).published)

@@ -147,6 +147,7 @@ def test_tokens_in_paths_and_queries_are_secrets(tmp_path: Path) -> None:
 def test_mirror_is_known_as_clients_write_it(tmp_path: Path) -> None:
     sources = load(tmp_path, "conda: {conda-forge: 'https://M.Example:443/t/tk-1234/cf'}\n")
     assert sources.origins == (("https://m.example/t/tk-1234/cf", "https://conda.anaconda.org/conda-forge"),)
+    assert sources.redact("https://m.example/t/tk-1234/cf/x") == "https://conda.anaconda.org/conda-forge/x"
 
 
 def test_token_in_place_of_a_user_is_a_secret(tmp_path: Path) -> None:

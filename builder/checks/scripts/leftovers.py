@@ -22,7 +22,7 @@ EMPTY = [
 ]
 
 # What tools keep in the home of whoever runs them, and where a home may be besides those of /etc/passwd.
-IN_HOME = (".cache", ".conda", ".mamba", ".npm", ".nv", ".triton", ".local/share/uv", "micromamba/pkgs")
+IN_HOME = (".cache", ".conda", ".mamba", ".npm", ".nv", ".triton", "micromamba/pkgs")
 IN_HOME += (".python_history", ".bash_history")
 HOMES = ("", "root", "home/user", "workspace")
 
@@ -54,7 +54,8 @@ SECRET_PATHS += (".kube/config",)
 SECRET_TEXT = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z]://[^/\s:@'\"<>$]*:[^/\s@'\"<>$]+@[\w.-]+"
     rb"|://(?=[\w-]*\d)[\w-]{16,}@[\w.-]+|://[^/\s\"'<>]+/t/(?=[\w-]*\d)[\w-]{8,}/|/t/tk-[\w-]+"
-    rb"|\bmachine\s+\S+\s+login\s+\S+\s+password\s+\S|\baws_secret_access_key\s*=\s*[\w+/]{16}"
+    rb"|\bmachine\s+\S+\s+login\s+\S+\s+password\s+[^\s$<{]"
+    rb"|\baws_secret_access_key\s*=\s*[A-Za-z0-9+/]{40}(?![\w+/])"
     rb"|:_(?:authToken|auth|password)\s*=\s*[\w+/-]{8}"
     rb"|\b(?:gh[oprsu]_|github_pat_|glpat-|xox[bp]-|A[KS]IA|pypi-AgE)[A-Za-z0-9_-]{16,}"
     rb"|\b(?:hf_|npm_)[A-Za-z0-9]{30,}|\bsk-(?:[a-z0-9]+-){0,2}[A-Za-z0-9_]{20,}"
@@ -62,10 +63,10 @@ SECRET_TEXT = re.compile(
 
 # Not TOKENIZERS_PARALLELISM, nor GPG_KEY, which in Docker's python says whose public key signs a release.
 SECRET_VARIABLE = re.compile(
-    r"(?:^|[^A-Z])(?:TOKENS?|PASSWORDS?|PASSWD|PASSPHRASE|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)"
-    r"(?:[^A-Z]|$)|_PWD$|(?<!GPG)_KEY$"
+    r"(?:^|[^A-Z])(?:TOKENS?|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:[^A-Z]|$)"
+    r"|TOKEN$|PASSWORD|PASSWD|PASSPHRASE|SSHPASS$|_PWD$|(?<!GPG)_KEY$"
 )
-HARMLESS = re.compile(r"\d{0,6}|true|false|yes|no|on|off", re.IGNORECASE)
+HARMLESS = re.compile(r"\d{0,5}|true|false|yes|no|on|off", re.IGNORECASE)
 
 
 def list_files(folder):
@@ -111,7 +112,7 @@ def no_settings(expected):
     """The environment names no address, proxy or credential of the machine that built the image."""
     names = ("proxy", "netrc", "pip_", "conda_ssl", "requests_ca", "ssl_cert", "curl_ca", "condarc", "conda_channel")
     names += ("uv_index", "uv_default_index", "uv_extra_index", "uv_find_links", "git_ssl", "node_extra_ca", "aws_ca")
-    keys = os.environ.keys() - {"PIP_CONSTRAINT"}
+    keys = os.environ.keys() - {"PIP_CONSTRAINT", "UV_INDEX_STRATEGY"}
     found = sorted(key for key in keys if key.lower().startswith(names) or key.lower().endswith("_proxy"))
     if found:
         raise Failed("set in the image: " + ", ".join(found))
