@@ -9,8 +9,8 @@ from builder.definition_values import BadKeyError, BadValueError, read_each
 from builder.definition_yaml import Unquoted, Value, has_credentials, quote
 
 _SECRET = re.compile(
-    r"(?:^|_)(?:TOKENS?|(?:PG)?PASSWORDS?|PASSWD|PASSPHRASE|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)"
-    r"|SSHPASS$|_PWD$",
+    r"(?:^|_)(?:TOKENS?|(?:PG)?PASSWORDS?|PASSWD|PASSPHRASE|(?:SSH)?PASS|PAT|SECRETS?|CREDENTIALS?"
+    r"|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)|_PWD$",
     re.IGNORECASE,
 )
 _FOREIGN = (  # what an image sets itself, and what belongs to the machine that builds it

@@ -26,7 +26,8 @@ MAX_DEPTH = 8
 # User information, with a password whatever the scheme, even one with a slash that nobody escaped, which makes a port
 # that is no number; conda's tokens (docs.anaconda.com, "Using tokens").
 _LOGIN = re.compile(
-    r"(?i:(?<=http://)|(?<=https://)|(?<=ftp://)|(?<=s3://))[^/\s]*@|(?<=//)(?!\[)[^/\s@:]*:(?!\d*(?:[/?#,]|$))\S{0,300}@(?!sha256:)"
+    r"(?i:(?<=http://)|(?<=https://)|(?<=ftp://)|(?<=s3://))[^/\s]*@"
+    r"|(?<=//)(?!\[)[^/\s@:]*:(?!\d*(?:[/?#,]|$))\S{0,300}@(?!sha256:)"
 )
 _TOKEN = re.compile(r"(/t/)[^/\s]+(?=/)|(://\S{0,300}/t/)tk-[^/\s]+")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
