@@ -15,7 +15,7 @@ BLOCK = 1 << 20
 LARGE = 1 << 20
 LIBRARY = os.path.relpath(os.path.dirname(os.__file__), sys.prefix)
 CODE = re.compile(r"\.(?:py|pyc|pth|so(?:\.\d+)*)$")
-PROGRAMS = ("bin/", "sbin/", "etc/conda/activate.d/", "etc/conda/deactivate.d/")
+PROGRAMS = ("bin/", "sbin/")
 # What Python imports from before its own library, and what tells it that this is elsewhere.
 SWITCHES = (f"lib/python{sys.version_info[0]}{sys.version_info[1]}.zip", "pyvenv.cfg")
 NEUTRAL = os.path.join("lib", "neutral", "")
@@ -53,7 +53,7 @@ def owners(expected):
 
 
 def is_code(path):
-    """Return whether a path below the prefix is a program, a script that shells source, or code for Python."""
+    """Return whether a path below the prefix is a program, or a module where Python imports from."""
     if path.startswith(PROGRAMS) or path in SWITCHES:
         return True
     return path.startswith((LIBRARY + os.sep, NEUTRAL)) and CODE.search(path) is not None
