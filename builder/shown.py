@@ -6,6 +6,8 @@ import os
 import re
 import unicodedata
 
+from builder.workflow_commands import defuse
+
 # Colours, what erases a line, the cursor hidden or not; the first half of a Windows line end.
 _EFFECT = re.compile(r"\x1b\[[0-9;?]*[mKhl]|\r(?=\n)")
 _JOINERS = "\u200c\u200d"
@@ -18,11 +20,7 @@ def show(text: str) -> str:
     """
     plain = _EFFECT.sub("", text).replace("\r", "\n")  # else one line would hide another
     shown = "".join(char if _is_harmless(char) else "\N{REPLACEMENT CHARACTER}" for char in plain)
-    if os.environ.get("GITHUB_ACTIONS") != "true":
-        return shown
-    from builder.workflow_commands import defuse
-
-    return defuse(shown)
+    return defuse(shown) if os.environ.get("GITHUB_ACTIONS") == "true" else shown
 
 
 def _is_harmless(char: str) -> bool:

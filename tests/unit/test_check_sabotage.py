@@ -149,6 +149,7 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         Sabotage(spoil=lambda prefix: write(prefix / SITE / "sitecustomize.py"), words="belong to no package"),
         Sabotage(spoil=lambda prefix: write(prefix / SITE / "nvidia/libcudnn.so.9"), words="belong to no package"),
         Sabotage(spoil=lambda prefix: write(prefix / "sbin/tool"), words="belong to no package"),
+        Sabotage(spoil=lambda prefix: write(prefix / f"{LIBRARY.replace('.', '')}.zip"), words="belong to no package"),
         Sabotage(spoil=append(f"{INFO}/RECORD", "../../../bin/python,,\n"), words="conda and pip both own 1 files"),
     ],
     "files": [
