@@ -91,10 +91,8 @@ def build_with_bake(scene: Scene) -> None:
 
 
 def build_with_imgbuild(scene: Scene) -> None:
-    """Bring the plan of the layers up to the lock; build, check and push all images with one `imgbuild build`."""
-    scene.run(*scene.imgbuild, "plan", "--write")
-    options = ("--all", "--locked", f"--jobs={JOBS}", f"--push={scene.registry}")
-    scene.run(*scene.imgbuild, "build", *options)
+    """Plan, build, check and push all images with one `imgbuild build`."""
+    scene.run(*scene.imgbuild, "build", "--all", f"--jobs={JOBS}", f"--push={scene.registry}")
 
 
 WAYS: dict[str, Callable[[Scene], None]] = {

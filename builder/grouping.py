@@ -11,7 +11,7 @@ Sets of cells are bits of an integer here (`cellsets`).
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from heapq import heapify, heappop, heappush
 from itertools import combinations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from builder.artifacts import Artifact
 
-_PAIRS = 400_000
+_PAIRS = 250_000
 """How many pairs of groups are compared at most: what a thousand cells can afford in seconds."""
 
-_SPARE, _PRICE, _FEW = 4, 1.001, 200
+_SPARE, _PRICE, _FEW = 4, 0.001, 200
 """How many layers are set aside for heavy artifacts, where this costs at most a thousandth of the bytes and the cells
 are not too many to try it."""
 
@@ -68,28 +68,17 @@ def group_artifacts(cells: Sequence[Iterable[Artifact]], budgets: Sequence[int],
 
     `unknown` is the bytes that count for an artifact of unknown size.
     """
-    exact = list(_group_exactly(cells, unknown))
-    plan = _merge(len(cells), exact, budgets)
-    least = plan.size
-    for spare in range(1, _SPARE + 1) if len(cells) <= _FEW else ():
-        roomy = _merge(len(cells), exact, [max(budget - spare, 1) for budget in budgets])
-        if roomy.size > least * _PRICE:
-            break
-        plan = roomy
-    if len(cells) <= _FEW:
-        plan.tidy(_TIDY * plan.size)
-    plan.isolate(budgets, unknown)
-    return plan.result()
-
-
-def _merge(cells: int, exact: Iterable[Group], budgets: Sequence[int]) -> _Plan:
-    plan = _Plan(cells, exact)
+    plan = _Plan(len(cells), _group_exactly(cells, unknown))
     plan.fold([max(plan.affordable, budget) for budget in budgets])
     plan.merge(budgets)
     # Where the work that may be spent on pairs did not suffice. A fold leaves Python's group and two more at least.
     plan.fold([max(budget, 3) for budget in budgets])
     plan.merge(budgets)
-    return plan
+    if len(cells) <= _FEW:
+        plan.merge([max(budget - _SPARE, 1) for budget in budgets], _PRICE * plan.size)
+        plan.tidy(_TIDY * plan.size)
+    plan.isolate(budgets, unknown)
+    return plan.result()
 
 
 def weigh_heavy(total: int) -> float:
@@ -113,10 +102,10 @@ def make_group(artifacts: Iterable[Artifact], cells: int, unknown: int) -> Group
 
 def _group_exactly(cells: Sequence[Iterable[Artifact]], unknown: int) -> Iterator[Group]:
     where: dict[Artifact, int] = defaultdict(int)
-    by_key: dict[str, Artifact] = {}
     for number, artifacts in enumerate(cells):
+        cell = 1 << number
         for artifact in artifacts:
-            where[by_key.setdefault(artifact.key, artifact)] |= 1 << number
+            where[artifact] |= cell
     exact: dict[tuple[int, bool], list[Artifact]] = defaultdict(list)
     for artifact, mask in where.items():
         exact[mask, artifact.need in _FRONT].append(artifact)
@@ -134,7 +123,7 @@ class _Plan:
         self._next = 0
         self._later = _LATER
         for group in sorted(groups, key=lambda group: (-group.cells.bit_count(), group.order)):
-            self._add(replace(group))  # its cells change
+            self._add(group)
 
     @property
     def size(self) -> int:
@@ -234,10 +223,11 @@ class _Plan:
     def _join_all(self, numbers: Sequence[int], cells: int) -> int:
         """Return the group that stands for others in some cells from now on."""
         joined = [self.groups[number] for number in numbers]
+        for cell in list_cells(cells):
+            self.cells[cell].difference_update(numbers)
+        others = ~cells
         for number, group in zip(numbers, joined, strict=True):
-            group.cells &= ~cells
-            for cell in list_cells(cells):
-                self.cells[cell].discard(number)
+            group.cells &= others
             if not group.cells:
                 del self.groups[number]
         return self._add(

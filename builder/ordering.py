@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 from builder.cellsets import list_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from builder.layers import Layer
+
+_Place = tuple["Layer", int]
+"""A layer, and the cells that it is placed in."""
 
 _CANDIDATES = 24
 """How many layers are weighed at each node: those whose sharing saves most."""
 
-_PAIRS = 12_000
+_PAIRS = 6_000
 """How many pairs of layers are compared at each node at most: what a matrix of thousands of layers can afford."""
 
 
@@ -43,8 +46,8 @@ def order_layers(cells: Sequence[Sequence[Layer]]) -> list[tuple[Layer, ...]]:
             layers[layer.id] = layer
             where[layer.id] = where.get(layer.id, 0) | 1 << number
     chains: list[list[Layer]] = [[] for _ in cells]
-    masks = {layer: where[layer.id] for layer in sorted(layers.values(), key=lambda layer: layer.artifacts[0].key)}
-    for layer, mask in _walk(masks, (1 << len(cells)) - 1):
+    places = [(layer, where[layer.id]) for layer in sorted(layers.values(), key=lambda layer: layer.artifacts[0].key)]
+    for layer, mask in _walk(places, (1 << len(cells)) - 1):
         for number in list_cells(mask):
             chains[number].append(layer)
     return [tuple(chain) for chain in chains]
@@ -63,50 +66,44 @@ def measure_tree(chains: Sequence[Sequence[Layer]]) -> int:
     return total
 
 
-def _walk(masks: Mapping[Layer, int], members: int) -> Iterator[tuple[Layer, int]]:
+def _walk(places: Iterable[_Place], members: int) -> Iterator[_Place]:
     """Yield the nodes of the tree from the root on: a layer, and the cells whose chains pass there."""
-    while members:
-        here = {layer: mask & members for layer, mask in masks.items() if mask & members}
-        if not here:
-            return
-        chosen, mask = _choose(here)
+    while places := [(layer, rest) for layer, mask in places if (rest := mask & members)]:
+        chosen, mask = _choose(places)
         yield chosen, mask
-        yield from _walk({layer: found & mask for layer, found in here.items() if layer is not chosen}, mask)
+        yield from _walk([place for place in places if place[0] is not chosen], mask)
         members &= ~mask
 
 
-def _choose(here: Mapping[Layer, int]) -> tuple[Layer, int]:
+def _choose(here: Sequence[_Place]) -> _Place:
     """Return the layer that comes next, and the cells it comes next for."""
-    allowed = dict(_allow(here))
-    if everyone := reduce(or_, here.values()):
-        for layer, mask in allowed.items():
-            if mask == everyone:
-                return layer, mask
+    everyone = reduce(or_, (mask for _, mask in here))
+    allowed = list(_allow(here))
+    for layer, mask in allowed:
+        if mask == everyone:
+            return layer, mask
     if not allowed:
         raise OrderError("layers that have to stand below each other")
-    ranked = sorted(allowed.items(), key=lambda item: -item[0].size * (item[1].bit_count() - 1))
-    ranked = ranked[: max(min(_CANDIDATES, _PAIRS // len(here)), 1)]
+    allowed.sort(key=lambda place: -place[0].size * (place[1].bit_count() - 1))
 
-    def part(item: tuple[Layer, int]) -> tuple[int, int]:
-        chosen, mask = item
-        parted = sum(
-            layer.size for layer, found in here.items() if layer is not chosen and mask & found and found & ~mask
-        )
+    def part(place: _Place) -> tuple[int, int]:
+        chosen, mask = place
+        parted = sum(layer.size for layer, found in here if mask & found and found & ~mask and layer is not chosen)
         return parted, -chosen.size * mask.bit_count()
 
-    return min(ranked, key=part)
+    return min(allowed[: max(min(_CANDIDATES, _PAIRS // len(here)), 1)], key=part)
 
 
-def _allow(here: Mapping[Layer, int]) -> Iterator[tuple[Layer, int]]:
+def _allow(here: Sequence[_Place]) -> Iterator[_Place]:
     """Yield each layer that may come next, with the cells for which it may."""
-    runtime = reduce(or_, (mask for layer, mask in here.items() if layer.has_runtime and not layer.has_python), 0)
-    python = reduce(or_, (mask for layer, mask in here.items() if layer.has_python), 0)
-    for layer, mask in here.items():
+    runtime = reduce(or_, (mask for layer, mask in here if layer.has_runtime and not layer.has_python), 0)
+    python = reduce(or_, (mask for layer, mask in here if layer.has_python), 0)
+    for layer, mask in here:
         if layer.has_python:
             mask &= ~runtime
         elif layer.needs_python:
             mask &= ~(runtime | python)
         if layer.replaced:
-            mask &= ~reduce(or_, (below for other, below in here.items() if other.has_any(layer.replaced)), 0)
+            mask &= ~reduce(or_, (below for other, below in here if other.has_any(layer.replaced)), 0)
         if mask:
             yield layer, mask

@@ -178,18 +178,14 @@ def _agree(contents: Sequence[Content]) -> Sequence[Content]:
     What one Python needs to run may be nothing to the next: a layer that both have has to stand where both can take
     it. And of two locks one may know a size that the other does not.
     """
-    needs: dict[str, Need] = {}
-    sizes: dict[str, int] = {}
+    agreed: dict[str, Artifact] = {}
     for artifact in (it for content in contents for it in content.artifacts):
-        needs[artifact.key] = max(needs.get(artifact.key, artifact.need), artifact.need, key=_STRICTNESS.index)
-        if artifact.size is not None:
-            sizes[artifact.key] = max(sizes.get(artifact.key, 0), artifact.size)
-
-    def agree(artifact: Artifact) -> Artifact:
-        need, size = needs[artifact.key], sizes.get(artifact.key)
-        return artifact if (artifact.need, artifact.size) == (need, size) else replace(artifact, need=need, size=size)
-
-    return [replace(content, artifacts=frozenset(map(agree, content.artifacts))) for content in contents]
+        known = agreed.setdefault(artifact.key, artifact)
+        if (known.need, known.size) != (artifact.need, artifact.size):
+            need = max(known.need, artifact.need, key=_STRICTNESS.index)
+            size = max((it.size for it in (known, artifact) if it.size is not None), default=None)
+            agreed[artifact.key] = replace(known, need=need, size=size)
+    return [replace(content, artifacts=frozenset(agreed[it.key] for it in content.artifacts)) for content in contents]
 
 
 def _assemble(contents: Sequence[Content], budget: int, unknown: int, chains: Sequence[tuple[Layer, ...]]) -> Plan:
