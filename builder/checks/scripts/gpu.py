@@ -54,7 +54,7 @@ def read_driver():
     version = ctypes.c_int()
     ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
     newest = f"up to CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    with contextlib.suppress(OSError, IndexError):
+    with contextlib.suppress(OSError, StopIteration):
         with open("/proc/driver/nvidia/version", encoding="utf-8") as file:
             words = file.readline().split()
         return f"{next(word for word in words if word[0].isdigit())}, {newest}"
@@ -179,7 +179,8 @@ def train(torch, place, kind):
     layers = (torch.nn.Linear(8, 128), torch.nn.Tanh(), torch.nn.Linear(128, 1))
     model = torch.nn.Sequential(*layers).to(place)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    scaler = torch.cuda.amp.GradScaler(enabled=place == "cuda")
+    scaling = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # which torch 2.4 deprecates
+    scaler = scaling.GradScaler(enabled=place == "cuda")
     losses = []
     for _ in range(300):
         optimizer.zero_grad()
