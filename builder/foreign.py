@@ -29,6 +29,8 @@ _SELECTORS = ("name", "version", "build", "subdir")
 _DIGESTS = {"md5": re.compile("[0-9a-f]{32}"), "sha256": re.compile("[0-9a-f]{64}")}
 _NOARCH = {"python": "python", "generic": "generic", "true": "generic"}
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)(?!.*;.*\bextra\b)")
+_REPOSITORY = re.compile(r"(?:git|hg|svn|bzr)\+")
+_EXPLICIT = re.compile(rb"^@EXPLICIT\s*$", re.MULTILINE)
 _HINT = "give a pixi.lock, a conda-lock.yml or an imgbuild.lock."
 
 
@@ -41,12 +43,15 @@ def read_foreign_lock(path: Path) -> tuple[Environment, ...]:
     `main+dev` for a category `dev`. Raises LockError.
     """
     try:
-        document = parse_nodes(path.read_bytes())
-        return _read_document(document)
+        text = path.read_bytes()
+        if _EXPLICIT.search(text):
+            raise NodeError("an @EXPLICIT list does not tell what its packages depend on", None)
+        return _read_document(parse_nodes(text))
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", path=path, hint=_HINT) from error
     except NodeError as error:
-        raise LockError(f"not a lock to plan from: {error}", path=path, line=error.line, hint=_HINT) from error
+        message = f"not a lock to plan from: {error}"
+        raise LockError(message, path=path, line=error.line, hint=error.hint or _HINT) from error
 
 
 def _read_document(document: Node) -> tuple[Environment, ...]:
@@ -64,7 +69,8 @@ def _check_version(document: Node, oldest: int, newest: int) -> None:
     version = document.whole("version")  # conda-lock's first files have none
     if version is not None and not oldest <= version <= newest:
         message = f"version {version}; this imgbuild reads versions {oldest} to {newest} of it"
-        raise (document.find("version") or document).fault(message)
+        hint = "write it anew with a version of the tool that writes one of these."
+        raise (document.find("version") or document).fault(message, hint)
 
 
 def _read_listed(document: Node) -> tuple[Environment, ...]:
@@ -160,11 +166,16 @@ def _location(node: Node) -> str:
 def _check_platform(platforms: set[str]) -> None:
     if PLATFORM not in platforms:
         found = ", ".join(sorted(platforms)) or "none"
-        raise NodeError(f"it is not for {PLATFORM}; its platforms: {found}", None)
+        hint = f"name {PLATFORM} among the platforms of the project, and lock it again."
+        raise NodeError(f"it is not for {PLATFORM}; its platforms: {found}", None, hint)
 
 
 def _channels(node: Node | None) -> tuple[str, ...]:
-    return tuple(channel.need("url").rstrip("/") for channel in node.items("channels")) if node else ()
+    return tuple(map(_channel, node.items("channels"))) if node else ()
+
+
+def _channel(node: Node) -> str:
+    return (node.value if isinstance(node.value, str) else node.need("url")).rstrip("/")  # conda-lock once wrote texts
 
 
 def _make_environment(
@@ -210,7 +221,8 @@ def _pip_package(node: Node, location: str, digests: Node, requires: tuple[str, 
         name=canonicalize_name(node.need("name")),
         version=node.text("version"),
         url=location,
-        sha256=_digest(digests, "sha256"),
+        # Of a repository conda-lock has the commit there.
+        sha256="" if _REPOSITORY.match(location) else _digest(digests, "sha256"),
         size=node.whole("size"),
         requires=tuple(sorted(names)),
     )

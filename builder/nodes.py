@@ -21,11 +21,12 @@ _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 
 
 class NodeError(Exception):
-    """What is wrong with a document, and in which line (1-based), if one is to blame."""
+    """What is wrong with a document, in which line (1-based) if one is to blame, and what to do if that is known."""
 
-    def __init__(self, message: str, line: int | None) -> None:
+    def __init__(self, message: str, line: int | None, hint: str = "") -> None:
         super().__init__(message)
         self.line = line
+        self.hint = hint
 
 
 @dataclass(slots=True)
@@ -35,9 +36,9 @@ class Node:
     value: str | dict[str, Node] | list[Node] | None
     line: int
 
-    def fault(self, message: str) -> NodeError:
+    def fault(self, message: str, hint: str = "") -> NodeError:
         """Return the error that points here."""
-        return NodeError(message, self.line)
+        return NodeError(message, self.line, hint)
 
     def mapping(self) -> dict[str, Node]:
         """Return what the keys of this mapping lead to; nothing for null."""

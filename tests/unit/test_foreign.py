@@ -102,6 +102,34 @@ def test_a_category_of_conda_lock_comes_with_main() -> None:
     assert [package.name for package in main.pip] == ["cycler", "matplotlib"]
 
 
+def test_conda_lock_tells_the_commit_of_a_repository_where_other_packages_have_their_digest(tmp_path: Path) -> None:
+    url = f"git+https://git.example/tool@{'c' * 40}"
+    text = FLAT + f"  manager: pip\n  version: '1'\n  url: {url}\n  hash:\n    sha256: {'c' * 40}\n"
+    (environment,) = read_foreign_lock(write(tmp_path, text))
+    assert environment.pip == (PipPackage(name="a", version="1", url=url, sha256="", size=None),)
+
+
+def test_channels_of_early_conda_locks_are_texts(tmp_path: Path) -> None:
+    text = FLAT.replace("[]", f"[{FORGE}, other]") + "  manager: conda\n  url: x\n"
+    (environment,) = read_foreign_lock(write(tmp_path, text))
+    assert environment.channels == (FORGE, "other")
+
+
+def test_what_to_do_about_a_lock_of_another_kind_is_told(tmp_path: Path) -> None:
+    for text, message, hint in (
+        (
+            FLAT.replace("linux", "win") + "  manager: conda\n  url: x\n",
+            "its platforms: win-64",
+            "name linux-64 among",
+        ),
+        ("version: 8\nenvironments: {}\npackages: []\n", "version 8", "write it anew"),
+        ("# made\n@EXPLICIT\nhttps://conda.example/a-1-0.conda#beef\n", "an @EXPLICIT list", "give a pixi.lock"),
+    ):
+        with pytest.raises(LockError, match=message) as caught:
+            read_foreign_lock(write(tmp_path, text))
+        assert hint in (caught.value.hint or "")
+
+
 def test_a_version_without_quotes_stays_what_was_written(tmp_path: Path) -> None:
     text = (LOCKS / "pixi-v5.lock").read_text().replace("version: 3.9.2", "version: 3.10")
     (environment,) = read_foreign_lock(write(tmp_path, text))
