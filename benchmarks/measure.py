@@ -14,7 +14,7 @@ from benchmarks.install_time import InstallTime, measure_install
 from benchmarks.registry import run_registry
 from benchmarks.throwaway import run_engine, stop_engine
 from benchmarks.ways import WAYS, Scene, find_log, say
-from builder.locking import read_locks
+from builder.locking import find_environments, read_locks
 from builder.matrix import expand_cells
 from builder.sources import find_sources
 from tests.kit.errors import KitError
@@ -114,15 +114,15 @@ def check_disk(folder: Path, described: Input, phases: int) -> None:
 
 
 def write_targets(project: Project, folder: Path) -> tuple[Target, ...]:
-    """Return the cells of a project as plain Dockerfiles, written into a folder each."""
+    """Return the cells of a project as plain Dockerfiles, written into a folder each.
+
+    Raises LockError for the first cell whose lock is missing or stale.
+    """
     cells = [cell for definition in project.definitions for cell in expand_cells(definition)[0]]
-    locks = read_locks(project, cells)
+    environments = find_environments(project, cells, read_locks(project, cells))
     sources = find_sources(str(project.root / "sources.yaml"))
     targets = []
-    for cell in cells:
-        environment = locks[cell.image].find(cell.environment)
-        if environment is None:
-            raise LookupError(f"{cell.id} is not locked")
+    for cell, environment in zip(cells, environments, strict=True):
         target = Target(folder=folder / cell.id, image=f"{cell.image}:{cell.tag}", environment=environment)
         write_context(target, sources)
         targets.append(target)

@@ -29,7 +29,6 @@ _SELECTORS = ("name", "version", "build", "subdir")
 _DIGESTS = {"md5": re.compile("[0-9a-f]{32}"), "sha256": re.compile("[0-9a-f]{64}")}
 _NOARCH = {"python": "python", "generic": "generic", "true": "generic"}
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)(?!.*;.*\bextra\b)")
-_REPOSITORY = re.compile(r"(?:git|hg|svn|bzr)\+")
 _EXPLICIT = re.compile(rb"^@EXPLICIT\s*$", re.MULTILINE)
 _HINT = "give a pixi.lock, a conda-lock.yml or an imgbuild.lock."
 
@@ -44,8 +43,9 @@ def read_foreign_lock(path: Path) -> tuple[Environment, ...]:
     """
     try:
         text = path.read_bytes()
-        if _EXPLICIT.search(text):
-            raise NodeError("an @EXPLICIT list does not tell what its packages depend on", None)
+        if found := _EXPLICIT.search(text):
+            line = text.count(b"\n", 0, found.start()) + 1
+            raise NodeError("an @EXPLICIT list does not tell what its packages depend on", line)
         return _read_document(parse_nodes(text))
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", path=path, hint=_HINT) from error
@@ -222,7 +222,7 @@ def _pip_package(node: Node, location: str, digests: Node, requires: tuple[str, 
         version=node.text("version"),
         url=location,
         # Of a repository conda-lock has the commit there.
-        sha256="" if _REPOSITORY.match(location) else _digest(digests, "sha256"),
+        sha256="" if location.startswith("git+") else _digest(digests, "sha256"),
         size=node.whole("size"),
         requires=tuple(sorted(names)),
     )

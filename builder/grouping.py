@@ -30,12 +30,9 @@ if TYPE_CHECKING:
 _PAIRS = 250_000
 """How many pairs of groups are compared at most: what a thousand cells can afford in seconds."""
 
-_SPARE, _PRICE, _FEW = 4, 0.001, 200
-"""How many layers are set aside for heavy artifacts, where this costs at most a thousandth of the bytes and the cells
-are not too many to try it."""
-
-_TIDY = 0.0005
-"""The share of all bytes that may be stored twice so that there are fewer layers: each is a step of the build."""
+_TIDY, _FEW = 0.0005, 200
+"""The share of all bytes that may be stored twice so that there are fewer layers, as each is a step of the build; and
+how many cells are not too many to try it."""
 
 _LATER = 0.02
 """What a byte costs that waits for Python because of its company: chains part at Python, so that engines store it more
@@ -75,7 +72,6 @@ def group_artifacts(cells: Sequence[Iterable[Artifact]], budgets: Sequence[int],
     plan.fold([max(budget, 3) for budget in budgets])
     plan.merge(budgets)
     if len(cells) <= _FEW:
-        plan.merge([max(budget - _SPARE, 1) for budget in budgets], _PRICE * plan.size)
         plan.tidy(_TIDY * plan.size)
     plan.isolate(budgets, unknown)
     return plan.result()

@@ -178,14 +178,18 @@ def _agree(contents: Sequence[Content]) -> Sequence[Content]:
     What one Python needs to run may be nothing to the next: a layer that both have has to stand where both can take
     it. And of two locks one may know a size that the other does not.
     """
-    agreed: dict[str, Artifact] = {}
+    agreed: dict[str, tuple[Need, int | None]] = {}
     for artifact in (it for content in contents for it in content.artifacts):
-        known = agreed.setdefault(artifact.key, artifact)
-        if (known.need, known.size) != (artifact.need, artifact.size):
-            need = max(known.need, artifact.need, key=_STRICTNESS.index)
-            size = max((it.size for it in (known, artifact) if it.size is not None), default=None)
-            agreed[artifact.key] = replace(known, need=need, size=size)
-    return [replace(content, artifacts=frozenset(agreed[it.key] for it in content.artifacts)) for content in contents]
+        need, size = agreed.setdefault(artifact.key, (artifact.need, artifact.size))
+        if (need, size) != (artifact.need, artifact.size):
+            largest = max((it for it in (size, artifact.size) if it is not None), default=None)
+            agreed[artifact.key] = max(need, artifact.need, key=_STRICTNESS.index), largest
+
+    def agree(artifact: Artifact) -> Artifact:
+        need, size = agreed[artifact.key]
+        return artifact if (artifact.need, artifact.size) == (need, size) else replace(artifact, need=need, size=size)
+
+    return [replace(content, artifacts=frozenset(map(agree, content.artifacts))) for content in contents]
 
 
 def _assemble(contents: Sequence[Content], budget: int, unknown: int, chains: Sequence[tuple[Layer, ...]]) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,16 @@ def decode_trace(aux: str) -> Iterator[Event]:
     Raises ValueError (binascii.Error) or google.protobuf.message.DecodeError on anything else.
     """
     status = StatusResponse.FromString(base64.b64decode(aux, validate=True))
+    words: dict[str, list[Log]] = defaultdict(list)
+    for log in status.logs:
+        words[log.vertex].append(Log(step=log.vertex, stream=log.stream, text=log.msg.decode(errors="replace")))
     steps = list(map(_read_step, status.vertexes))
-    talking = {log.vertex for log in status.logs}
+    last = {step.digest: step for step in steps}  # one that was cancelled may run again within a record
     for step in steps:
-        yield replace(step, completed=None, error="") if step.digest in talking else step
+        if step.completed and step is last[step.digest] and step.digest in words:
+            yield replace(step, completed=None, cached=False, error="")
+            yield from words.pop(step.digest)
+        yield step
     for part in status.statuses:
         yield Transfer(
             step=part.vertex,
@@ -36,11 +43,10 @@ def decode_trace(aux: str) -> Iterator[Event]:
             total=part.total,
             completed=part.HasField("completed"),
         )
-    for log in status.logs:
-        yield Log(step=log.vertex, stream=log.stream, text=log.msg.decode(errors="replace"))
+    for said in words.values():
+        yield from said
     for warning in status.warnings:
         yield Notice(step=warning.vertex, text=warning.short.decode(errors="replace"), url=warning.url)
-    yield from (step for step in steps if step.completed and step.digest in talking)
 
 
 def _read_step(vertex: Vertex) -> Step:

@@ -327,6 +327,12 @@ def test_check_fails_what_it_is_for(suite: Suite, check: str, sabotage: Sabotage
     assert sabotage.words in verdict.detail
 
 
+def test_training_finds_the_scaler_of_an_older_torch(prefix: Path) -> None:
+    suite = next(suite for suite in SUITES if suite.script == "gpu.py")
+    found = run(prefix, suite, ("training",), Sabotage(words="", fault="torch of 2.2"))
+    assert found["training"].verdict == "pass", found["training"]
+
+
 def test_triton_without_a_compiler_is_said(prefix: Path) -> None:
     (suite,) = (suite for suite in SUITES if suite.script == "gpu.py")
     found = run(prefix, suite, ("compiled",), Sabotage(words="", prepare="shutil.which = lambda name: None"))

@@ -116,8 +116,8 @@ def train(torch, place, steps, amp):
     layers = (nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10)).to(place)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    scaling = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # which torch 2.4 deprecates
-    scaler = scaling.GradScaler(enabled=amp and place == "cuda")
+    module = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # torch.cuda's is deprecated since 2.4
+    scaler = module.GradScaler(enabled=amp and place == "cuda")
     pictures = torch.randn(32, 3, 64, 64, device=place)
     labels = torch.randint(0, 10, (32,), device=place)
     kind = torch.float16 if place == "cuda" else torch.bfloat16

@@ -179,8 +179,8 @@ def train(torch, place, kind):
     layers = (torch.nn.Linear(8, 128), torch.nn.Tanh(), torch.nn.Linear(128, 1))
     model = torch.nn.Sequential(*layers).to(place)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    scaling = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # which torch 2.4 deprecates
-    scaler = scaling.GradScaler(enabled=place == "cuda")
+    module = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # torch.cuda's is deprecated since 2.4
+    scaler = module.GradScaler(enabled=place == "cuda")
     losses = []
     for _ in range(300):
         optimizer.zero_grad()

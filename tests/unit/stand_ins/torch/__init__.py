@@ -207,7 +207,7 @@ def compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:  # noqa: 
     return lambda *arguments: function(*arguments) * (GROWTH if FAULT == "compiled" else 1.0)
 
 
-amp = Space()  # torch before 2.3 has its scaler with CUDA alone
+amp = Space() if FAULT == "torch of 2.2" else Space(GradScaler=GradScaler)
 nn = Space(Linear=Layer, Tanh=Layer, Sequential=Layer, functional=Space(conv2d=_conv2d, mse_loss=_mse_loss))
 optim = Space(Adam=Adam)
 backends = Space(
