@@ -300,16 +300,16 @@ def run_slow(seconds: float) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_what_moves_may_take_longer_than_patience(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setattr(transport, "_TIMEOUT", (0.4, 0.4))
-    data = bytes(16 * 1024 * 1024)
-    with run_slow(1.2) as host:
+@pytest.mark.parametrize("data", [None, bytes(16 * 1024 * 1024)])
+def test_what_moves_may_take_longer_than_patience(monkeypatch: pytest.MonkeyPatch, data: bytes | None) -> None:
+    """And longer than a piece of what is sent; but a machine that is busy may hold up a piece for seconds."""
+    monkeypatch.setattr(transport, "_TIMEOUT", (4.0, 20.0))
+    with run_slow(5 if data else 1) as host:
         asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None, patience=0.4)
         began = time.monotonic()
-        reply = asked.ask(method, "/", scope="", limit=len(data), data=data if method == "PUT" else None)
-    assert time.monotonic() - began > 1
-    assert reply.body == data
+        reply = asked.ask("PUT" if data else "GET", "/", scope="", limit=16 * 1024 * 1024, data=data)
+    assert time.monotonic() - began > (4 if data else 0.4)
+    assert reply.body == bytes(16 * 1024 * 1024)
 
 
 @contextlib.contextmanager
@@ -356,28 +356,38 @@ def run_stalling(*, takes: bool) -> Iterator[tuple[str, list[socket.socket]]]:
 
 @pytest.mark.parametrize("takes", [True, False])
 def test_large_upload_that_stalls_is_tried_again(monkeypatch: pytest.MonkeyPatch, takes: bool) -> None:
-    """With 50 seconds in one."""
-    monkeypatch.setattr(transport, "_TIMEOUT", (0.2, 0.4))
-    monkeypatch.setattr(transport, "_PACE", 50 * 16 * 1024)
+    """With 10 seconds in one."""
+    monkeypatch.setattr(transport, "_TIMEOUT", (1.0, 2.0))
+    monkeypatch.setattr(transport, "_PACE", 10 * 16 * 1024)
     with run_stalling(takes=takes) as (host, accepted):
-        asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None, patience=1.2)
+        asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None, patience=6)
         reply = asked.ask("PUT", "/", scope="", limit=10, data=bytes(16 * 1024 * 1024))
         asked.close()
     assert reply.status == 201
-    assert len(accepted) == 2
+    assert len(accepted) >= 2
 
 
 @pytest.mark.parametrize("takes", [True, False])
 @pytest.mark.parametrize("size", [100, 16 * 1024 * 1024])
-def test_upload_that_stalls_can_be_cancelled(takes: bool, size: int) -> None:
+def test_upload_that_stalls_can_be_cancelled(monkeypatch: pytest.MonkeyPatch, takes: bool, size: int) -> None:
+    monkeypatch.setattr(transport, "_TIMEOUT", (60.0, 60.0))
     with run_stalling(takes=takes) as (host, accepted):
         asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None)
-        threading.Timer(0.3, asked.cancel).start()
+
+        def cancel_upload() -> None:
+            while not accepted:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            asked.cancel()
+
+        canceller = threading.Thread(target=cancel_upload, daemon=True)
+        canceller.start()
         began = time.monotonic()
         with pytest.raises(Cancelled):
             asked.ask("PUT", "/", scope="", limit=10, data=bytes(size))
+        canceller.join()
         asked.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert len(accepted) == 1
 
 
