@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 IMGBUILD = Path(sys.executable).with_name("imgbuild")
+CHECKOUT = Path(__file__).parents[1]
+"""What is measured, whatever else is installed beside the interpreter."""
+
 JOBS = 2
 
 
@@ -68,6 +71,7 @@ class Scene:
             "DOCKER_HOST": self.engine,
             "BUILDX_CONFIG": str(self.home / "buildx"),
             "XDG_CACHE_HOME": str(self.home / "cache"),
+            "PYTHONPATH": str(CHECKOUT),
             "IMGBUILD_SOURCES": str(self.project / "sources.yaml"),
         }
         return {key: value for key, value in os.environ.items() if key != "BUILDX_BUILDER"} | own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks.matrices import TorchMatrix
 from benchmarks.matrix import FACTOR, parse_arguments
 from benchmarks.real_conda import list_needed
+from benchmarks.ways import CHECKOUT, Scene
 from builder.errors import CellError
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ def test_what_makes_sense_is_taken(tmp_path: Path) -> None:
     asked = parse_arguments(["--phases", "2", "--factor", "100", "--json", str(tmp_path / "x.json")])
     assert (asked.phases, asked.factor) == (2, 100)
     assert parse_arguments([]).factor == parse_arguments(["--long"]).factor == FACTOR
+
+
+def test_what_is_measured_is_the_checkout_whatever_is_installed(tmp_path: Path) -> None:
+    scene = Scene(project=tmp_path, targets=(), engine="", registry="", home=tmp_path / "home")
+    assert scene.run(sys.executable, "-c", "import sys; print(sys.path[1])") == f"{CHECKOUT}\n"
 
 
 def test_cells_of_the_torch_matrix_are_chosen_by_name() -> None:
