@@ -19,6 +19,7 @@ from docker.auth import resolve_repository_name
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from builder.context import list_folders
+from builder.endpoint import settle_host
 from builder.errors import EngineError
 from builder.events import Built, Event, Log
 from builder.failures import (
@@ -56,13 +57,15 @@ images are the same with or without this.
 class Engine:
     """A connection to a container engine, for any number of threads. Use it as a context manager.
 
-    Raises EngineError from the constructor when no engine answers, it may not be used, or it is too old.
+    It is that of DOCKER_HOST, or of docker's context. Raises EngineError from the constructor when no engine answers,
+    it may not be used, or it is too old.
     `export` is how it writes the layers of what it builds.
     """
 
     export = EXPORT
 
     def __init__(self) -> None:
+        settle_host()
         try:
             self._client = docker.from_env(version="auto", timeout=60)
         except DockerException as error:
@@ -154,7 +157,7 @@ class Engine:
     @property
     def is_local(self) -> bool:
         """Whether the engine runs on this machine, or at least answers from a socket of it."""
-        return str(self._api.base_url).startswith("http+docker://")
+        return str(self._api.base_url) == "http+docker://localhost"  # by ssh it is "http+docker://ssh"
 
     def describe(self) -> dict[str, Any]:
         """Return what the engine tells of itself: `docker info`."""

@@ -86,15 +86,7 @@ def read_project(folder: Path | None) -> Project:
     if not images.is_dir():
         hint = "run imgbuild where images/ is, or name it with --project."
         raise DefinitionError(f"there is no images/ folder in {root.absolute()}", hint=hint)
-    shipped = next(
-        path
-        for path in (_PACKAGE / "data" / "bases.yaml", _PACKAGE.parent / "images" / "bases.yaml")
-        if path.is_file()
-    )
-    bases = load_bases(shipped)
-    own = images / "bases.yaml"
-    if own.is_file():
-        bases |= load_bases(own)
+    bases = list_bases(images)
     definitions, unread = [], []
     for path in find_definitions(images):
         try:
@@ -104,6 +96,20 @@ def read_project(folder: Path | None) -> Project:
         except DefinitionError as error:
             unread.append(Unread(path=path, error=error))
     return Project(root=root, definitions=tuple(definitions), bases=bases, unread=tuple(unread))
+
+
+def list_bases(images: Path) -> dict[str, Base]:
+    """Return the shipped bases by key, with those that a project's images folder has of its own.
+
+    Raises DefinitionError when its bases.yaml is malformed.
+    """
+    shipped = next(
+        path
+        for path in (_PACKAGE / "data" / "bases.yaml", _PACKAGE.parent / "images" / "bases.yaml")
+        if path.is_file()
+    )
+    own = images / "bases.yaml"
+    return load_bases(shipped) | (load_bases(own) if own.is_file() else {})
 
 
 def _find_root(start: Path) -> Path:

@@ -32,6 +32,9 @@ GPUS = {
 }
 """What `docker run --gpus all` and `--device nvidia.com/gpu=all` ask of the engine."""
 
+SHARED = "1g"
+"""What processes pass tensors through, NCCL's and DataLoader's; docker's own 64 MB do not hold a few."""
+
 LABEL = "dev.imgbuild.check"
 """Label of the containers that checks run in; its value says which process they belong to."""
 
@@ -62,7 +65,7 @@ def start_container(
     testcontainers_config.ryuk_disabled = True
     with _explained(cancelled):
         container = DockerContainer(image).with_command(["sleep", _LIFE])
-        options: dict[str, Any] = {"device_requests": [GPUS[gpu]]} if gpu in GPUS else {}
+        options: dict[str, Any] = {"device_requests": [GPUS[gpu]], "shm_size": SHARED} if gpu in GPUS else {}
         options |= {
             "network_mode": "none",
             "labels": {LABEL: describe_owner()},

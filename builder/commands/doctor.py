@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from builder.fitness import Judgement
     from builder.matrix import Cell
 
-_MARKS = {"ok": "✓", "warning": "!", "failure": "✗", "runs": "✓", "CPU only": "\N{EN DASH}", "does not run": "✗"}
+_MARKS = {"ok": "✓", "warning": "!", "failure": "✗"}
+_MARKS |= {"runs": "✓", "CPU only": "\N{EN DASH}", "does not run": "✗", "unknown": "?"}
 
 
 @click.command()
@@ -32,10 +33,10 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
     from builder.doctor import examine, explain_unreachable
     from builder.engine import Engine
     from builder.fitness import judge_cells
-    from builder.host_gpu import HostGpus, find_gpus
+    from builder.host_gpu import find_gpus
 
     with Engine() as engine:
-        gpus = find_gpus() if engine.is_local else HostGpus()
+        gpus = find_gpus() if engine.is_local else None
         findings = tuple(examine(engine, gpus))
         unreachable = explain_unreachable(engine.describe(), gpus)
     judgements = tuple(judge_cells(_list_cells(context), gpus, unreachable))

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -101,6 +102,15 @@ def test_no_engine_is_an_engine_error_with_a_hint(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(EngineError, match="no container engine answers") as caught:
         Engine()
     assert "DOCKER_HOST" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "local"), [("http+docker://localhost", True), ("http+docker://ssh", False), ("http://127.0.0.1:1", False)]
+)
+def test_engine_by_ssh_is_another_machine(url: str, *, local: bool) -> None:
+    engine = object.__new__(Engine)
+    engine._api = SimpleNamespace(base_url=url)
+    assert engine.is_local is local
 
 
 def make_context(*paths: str) -> Context:

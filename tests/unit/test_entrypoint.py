@@ -86,3 +86,26 @@ def test_line_says_nothing_of_a_driver_that_nobody_knows(tmp_path: Path) -> None
 def test_void_asks_for_no_gpu(tmp_path: Path) -> None:
     add_driver(tmp_path, "550.54.15")
     assert start(tmp_path, "true", IMGBUILD_CUDA="12.6", NVIDIA_VISIBLE_DEVICES="void").stderr == ""
+
+
+def add_script(root: Path, text: str, name: str = "one.sh") -> None:
+    folder = root / "etc/conda/activate.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+
+
+def test_variables_of_the_user_stay(tmp_path: Path) -> None:
+    add_script(tmp_path, "export ACTIVE=$#")
+    variables = {"script": "train.py", "found": "x", "IMGBUILD_CUDA": "12.6", "NVIDIA_VISIBLE_DEVICES": "void"}
+    done = start(tmp_path, "sh", "-c", 'echo "$script $found $ACTIVE"', **variables)
+    assert (done.stdout, done.stderr) == ("train.py x 0\n", "")
+
+
+@pytest.mark.parametrize("text", ["set -- other words", "shift $#", "set -e; false", "set -eu", "set -f", "return 1"])
+def test_script_of_a_package_changes_neither_the_command_nor_the_shell(text: str, tmp_path: Path) -> None:
+    add_script(tmp_path, text)
+    add_script(tmp_path, "[ -z ] || false; echo ${unset}; export ACTIVE=yes", "two.sh")
+    done = start(tmp_path, "sh", "-c", 'echo "$1 $ACTIVE"', "sh", "a  b", IMGBUILD_CUDA="12.6")
+    assert done.stdout == "\na  b yes\n"
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1

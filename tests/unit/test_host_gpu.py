@@ -65,6 +65,32 @@ def test_machine_without_nvidia_smi(tmp_path: Path) -> None:
     assert find_gpus(tmp_path, absent) == HostGpus(names=("NVIDIA GPU at 0000:41:00.0",), driver=Version("535.183.1"))
 
 
+def test_driver_that_is_loaded_stands_for_a_gpu_that_the_bus_does_not_show(tmp_path: Path) -> None:
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    (tmp_path / "proc/driver/nvidia/version").write_text(CLOSED)
+    found = find_gpus(tmp_path, str(tmp_path / "nvidia-smi"))
+    assert found == HostGpus(names=("NVIDIA GPU",), driver=Version("535.183.1"))
+
+
+def test_nvidia_smi_of_wsl_need_not_be_on_the_path(tmp_path: Path) -> None:
+    absent, library = str(tmp_path / "nvidia-smi"), tmp_path / "usr/lib/wsl/lib"
+    library.mkdir(parents=True)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/dxg").touch()
+    assert find_gpus(tmp_path, absent) == HostGpus()
+    (library / "libcuda.so.1").touch()
+    assert find_gpus(tmp_path, absent) == HostGpus(names=("NVIDIA GPU",))
+    write_command(library, f"echo {H200}")
+    assert find_gpus(tmp_path, absent).names == ("NVIDIA H200",)
+
+
+def test_nvidia_smi_that_knows_no_architecture_is_asked_without(tmp_path: Path) -> None:
+    refusal = 'echo Field \\"compute_cap\\" is not a valid field to query.; echo; exit 2'
+    script = f'case "$*" in *compute_cap*) {refusal};; *) echo NVIDIA A100-SXM4-80GB, 470.256.02;; esac'
+    found = find_gpus(tmp_path, write_command(tmp_path, script))
+    assert found == HostGpus(names=("NVIDIA A100-SXM4-80GB",), driver=Version("470.256.02"))
+
+
 def test_nvidia_smi_that_fails_says_why(tmp_path: Path) -> None:
     add_device(tmp_path)
     command = write_command(tmp_path, "echo couldn\\'t communicate with the NVIDIA driver; exit 9")
@@ -96,16 +122,20 @@ H200 = "NVIDIA H200, 9.0, 550.54.15"
         ("echo No devices, were found, at all", (), "were found"),
         ("exit 255", (), "nvidia-smi fails: exit status 255"),
         ("printf '\\377\\n'; exit 9", (), "nvidia-smi fails: "),
-        ("exec sleep 60", (), "nvidia-smi has not answered in 0.5 s"),
     ],
 )
 def test_nvidia_smi_that_is_odd_is_no_crash_and_hides_no_gpu(
     script: str, names: tuple[str, ...], fault: str, tmp_path: Path
 ) -> None:
-    found = find_gpus(tmp_path, write_command(tmp_path, script), patience=0.5)
+    found = find_gpus(tmp_path, write_command(tmp_path, script))
     assert found.names == names
     assert fault in found.fault
     assert bool(found.fault) is bool(fault)
+
+
+def test_nvidia_smi_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    found = find_gpus(tmp_path, write_command(tmp_path, "exec sleep 600"), patience=0.5)
+    assert found == HostGpus(fault="nvidia-smi has not answered in 0.5 s")
 
 
 @given(st.text())
@@ -153,8 +183,34 @@ def test_cells_are_judged_by_driver_and_architecture(gpus: HostGpus, unreachable
         assert found[f"pytorch-py3.10-{variant}"].fit == fit
 
 
+def judge(gpus: HostGpus | None, unreachable: str = "") -> tuple[str, str]:
+    """Return what is made of the cell of CUDA 12.6."""
+    (cell,) = select_cells([make_definition()], python="3.10", cuda="12.6")
+    (judgement,) = judge_cells([cell], gpus, unreachable)
+    return judgement.fit, judgement.why
+
+
+def test_one_gpu_that_is_served_is_enough() -> None:
+    names, driver = ("A100", "A100", "K620"), Version("550.54.15")
+    gpus = HostGpus(names=names, arches=("sm_80", "sm_80", "sm_30"), driver=driver)
+    assert judge(gpus) == ("runs", "on sm_80; no kernels for sm_30")
+    fit, why = judge(HostGpus(names=("K620", "K620"), arches=("sm_30", "sm_30"), driver=driver))
+    assert fit == "does not run"
+    assert "has no kernels for sm_30: " in why
+
+
+def test_architecture_that_nobody_knows_is_told() -> None:
+    fit, why = judge(HostGpus(names=("A100",), driver=Version("550.54.15")))
+    assert (fit, why.startswith("the GPU's architecture is not known")) == ("runs", True)
+    assert judge(HostGpus(names=("A100", "K80"), arches=("sm_30",), driver=Version("550.54.15")))[0] == "runs"
+    assert judge(HostGpus(names=("A100",), driver=Version("470.256.02")))[0] == "does not run"
+
+
+def test_gpus_of_another_machine_are_unknown_unless_its_engine_names_none() -> None:
+    assert judge(None) == ("unknown", "GPUs of another machine cannot be seen")
+    assert judge(None, "the engine names no GPU") == ("CPU only", "the engine names no GPU")
+
+
 def test_reason_names_both_drivers() -> None:
     gpus = HostGpus(names=("A100",), arches=("sm_80",), driver=Version("470.256.02"))
-    (cell,) = select_cells([make_definition()], python="3.10", cuda="12.6")
-    (judgement,) = judge_cells([cell], gpus, "")
-    assert judgement.why == "driver 470.256.02 is older than CUDA 12.6 needs: 525.60.13 or newer"
+    assert judge(gpus)[1] == "driver 470.256.02 is older than CUDA 12.6 needs: 525.60.13 or newer"
