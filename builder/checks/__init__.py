@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 FOLDER = "/tmp/imgbuild"  # noqa: S108
 """Where the scripts lie, inside a container that only this run uses."""
+
+_AT_ONCE = 3
+"""Scripts that run side by side in one container; each may import torch, which takes half a gigabyte of memory."""
 
 _ASKED = ("gpus", "cdi")
 _SHOWN = 300  # characters of a line that is no verdict
@@ -85,8 +91,7 @@ def check_container(
             if gpu.state not in _ASKED:  # a container that asked for none is refused for another reason
                 raise
             container = stack.enter_context(start(GpuUse(state="out of reach", why=error.message)))
-        suites = list_suites(definition)
-        yield container, tuple(it for suite in suites for it in _run_suite(container, suite, expected["prefix"]))
+        yield container, tuple(_run_suites(container, list_suites(definition), expected["prefix"]))
 
 
 def require_pass(verdicts: tuple[Verdict, ...], name: str) -> None:
@@ -97,6 +102,15 @@ def require_pass(verdicts: tuple[Verdict, ...], name: str) -> None:
         hint = "the image stays without a tag; correct the definition or the lock and build again."
         names = ", ".join(verdict.check for verdict in failed)
         raise CheckError(f"{name}: {len(failed)} of {len(verdicts)} checks failed: {names}\n{lines}", hint=hint)
+
+
+def _run_suites(container: Container, suites: tuple[Suite, ...], prefix: str) -> Iterator[Verdict]:
+    def run(suite: Suite) -> tuple[Verdict, ...]:
+        return tuple(_run_suite(container, suite, prefix))
+
+    for alone, group in groupby(suites, key=attrgetter("alone")):
+        with ThreadPoolExecutor(1 if alone else _AT_ONCE) as pool:
+            yield from chain.from_iterable(pool.map(run, group))
 
 
 def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verdict]:

@@ -13,7 +13,6 @@ from builder.host_gpu import list_devices
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SIGNS = ("proc/driver/nvidia/version", "dev/dxg")
 _CDI_KIND = "nvidia.com/gpu="
 _MAPS_TO_CDI = Version("29.2")
 """The first engine that serves `--gpus` by CDI; those before it ask NVIDIA's hook alone."""
@@ -26,9 +25,9 @@ def decide_gpu_use(info: Mapping[str, Any], *, local: bool, required: bool, root
     a failure of the checks that would be skipped. What an engine names are its settings: NVIDIA's toolkit and a
     list of CDI devices may be there without a GPU.
     """
-    if local and not has_gpu(root):
+    if local and not list_devices(root):
         return _leave_out("no GPU on this host", required=required)
-    if "nvidia" in info.get("Runtimes", {}):
+    if has_runtime(info):
         return GpuUse(state="gpus")
     if lists_gpus(info):
         return GpuUse(state="gpus" if _maps_to_cdi(info["ServerVersion"]) else "cdi")
@@ -38,17 +37,14 @@ def decide_gpu_use(info: Mapping[str, Any], *, local: bool, required: bool, root
     return _leave_out("the engine, on another machine, names no GPU", required=required)
 
 
+def has_runtime(info: Mapping[str, Any]) -> bool:
+    """Return whether an engine has NVIDIA's runtime."""
+    return "nvidia" in (info.get("Runtimes") or {})
+
+
 def lists_gpus(info: Mapping[str, Any]) -> bool:
     """Return whether an engine has found CDI devices of NVIDIA (it lists them since Engine 28.2)."""
     return any(it.get("ID", "").startswith(_CDI_KIND) for it in info.get("DiscoveredDevices") or ())
-
-
-def has_gpu(root: Path) -> bool:
-    """Return whether a machine has an NVIDIA GPU, by its driver or, where there is none, by its PCI devices.
-
-    Under WSL the driver is Windows's, and the device is /dev/dxg (NVIDIA, "CUDA on WSL User Guide").
-    """
-    return any((root / path).exists() for path in _SIGNS) or bool(list_devices(root))
 
 
 def _leave_out(why: str, *, required: bool) -> GpuUse:

@@ -20,14 +20,22 @@ class Suite:
     """One script and the user it runs as (None: the image's default user), with the checks that it must report.
 
     A script of an image's own says itself which checks it has: `checks` is empty, and one at least has to be reported.
+    One that is `alone` runs beside no other: it looks at what others write, or nobody knows what it does.
     """
 
     script: str
     user: str | None = None
     checks: tuple[str, ...] = ()
+    alone: bool = False
 
 
 SUITES = (
+    Suite(
+        script="leftovers.py",
+        user="0",
+        checks=("no-caches", "no-settings", "no-secrets", "no-setuid", "size"),
+        alone=True,
+    ),
     Suite(
         script="packages.py",
         checks=(
@@ -43,7 +51,6 @@ SUITES = (
     ),
     Suite(script="ownership.py", checks=("owners", "files")),
     Suite(script="torch_build.py", checks=("torch", "arches", "cudnn")),
-    Suite(script="leftovers.py", user="0", checks=("no-caches", "no-settings", "no-secrets", "no-setuid", "size")),
     Suite(
         script="gpu.py",
         checks=(
@@ -62,7 +69,7 @@ SUITES = (
 
 def list_suites(definition: Definition) -> tuple[Suite, ...]:
     """Return the suites of an image: the shipped ones, then its own, by file name."""
-    return (*SUITES, *(Suite(script=_OWN + path.name) for path in definition.checks))
+    return (*SUITES, *(Suite(script=_OWN + path.name, alone=True) for path in definition.checks))
 
 
 def read_scripts(definition: Definition) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The scripts that run in the steps of a build, as modules of this process."""
+"""Scripts that run in a build or in an image, as modules of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ HOST = Path(__file__).parents[2] / "templates" / "host"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"host_{name}", HOST / f"{name}.py")
+    """Return one of those that run in the steps of a build."""
+    return load_script(HOST / f"{name}.py")
+
+
+def load_script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"host_{path.stem}", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

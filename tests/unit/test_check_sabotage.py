@@ -189,6 +189,8 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     "device": [
         Sabotage(fault="missing arch", words="no kernels for A10, capability 8.6"),
         Sabotage(expected={"gpu": "out of reach", "no-gpu": "no runtime"}, words="no runtime"),
+        Sabotage(fault="one of two", words="num_gpus INTERNAL ASSERT FAILED; of GPUs in MIG mode, name one device"),
+        Sabotage(fault="busy", words="torch sees a GPU and cannot start CUDA: CUDA-capable device(s) is/are busy"),
     ],
     "memory": [
         Sabotage(fault="memory not counted", words="0 bytes allocated"),
@@ -215,6 +217,11 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     "two-gpus": [
         Sabotage(fault="all-reduce", words="AssertionError"),
         Sabotage(fault="no connection", words="NCCL: nobody answers"),
+        Sabotage(
+            prepare="NCCL = 'import time; time.sleep(600)'\nimport together\n"
+            "run_together = lambda commands, folder: together.run_together(commands, folder, patience=0.2)",
+            words="the processes have not met in 0.2 s",
+        ),
     ],
 }
 
@@ -338,6 +345,24 @@ def test_triton_without_a_compiler_is_said(prefix: Path) -> None:
     found = run(prefix, suite, ("compiled",), Sabotage(words="", prepare="shutil.which = lambda name: None"))
     assert found["compiled"].verdict == "skip"
     assert "list gcc and libc6-dev under apt" in found["compiled"].detail
+
+
+@pytest.mark.parametrize(("fault", "used"), [("display first", 1), ("display beside", 0)])
+def test_card_of_the_display_beside_a_gpu_is_told_and_left_alone(fault: str, used: int, prefix: Path) -> None:
+    (suite,) = (suite for suite in SUITES if suite.script == "gpu.py")
+    spy = "import torch\ndef device(expected, real=device):\n    return real(expected) + f' {torch.USING}'"
+    found = run(prefix, suite, ("device", "two-gpus"), Sabotage(words="", fault=fault, prepare=spy))
+    assert found["device"].verdict == "pass"
+    assert "no kernels for K620, capability 3.0" in found["device"].detail
+    assert found["device"].detail.endswith(f" [{used}]")
+    assert (found["two-gpus"].verdict, found["two-gpus"].detail) == ("skip", "one GPU")
+
+
+def test_python_that_torch_cannot_compile_on_is_said(prefix: Path) -> None:
+    (suite,) = (suite for suite in SUITES if suite.script == "gpu.py")
+    found = run(prefix, suite, ("compiled",), Sabotage(words="", fault="newer python"))
+    assert found["compiled"].verdict == "skip"
+    assert "not supported on Python 3.14+" in found["compiled"].detail
 
 
 def test_every_check_has_a_sabotage() -> None:

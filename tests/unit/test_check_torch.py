@@ -51,6 +51,8 @@ def torch(monkeypatch: pytest.MonkeyPatch, scripts: dict[str, ModuleType]) -> An
             device_count=lambda: 1,
             get_device_properties=lambda _: traits,
             get_arch_list=lambda: ["sm_80", "sm_90"],
+            init=lambda: None,
+            set_device=lambda _: None,
             nccl=SimpleNamespace(version=lambda: (2, 21, 5)),
         ),
     )

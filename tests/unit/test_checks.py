@@ -6,7 +6,11 @@ import json
 import subprocess
 import sys
 import threading
+import time
+from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import pytest
@@ -151,6 +155,46 @@ def test_container_that_gets_no_gpu_is_started_once_without(
     with pytest.raises(GpuError):
         run_checks("image", make_definition(), expected, gpu=gpu, cancelled=threading.Event())
     assert asked == [state, "out of reach"][:started]
+
+
+OWN = "own_server.py"
+TOGETHER = {"packages.py", "ownership.py", "torch_build.py"}
+
+
+class Container:
+    """One whose scripts pass, those of `TOGETHER` only once all have begun; it notes which run beside which."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.beside: defaultdict[str, set[str]] = defaultdict(set)
+        self.met = threading.Barrier(len(TOGETHER), timeout=20)
+
+    def exec_run(self, command: list[str], **_: object) -> SimpleNamespace:
+        name = Path(command[3]).name
+        self.running.add(name)
+        for other in self.running - {name}:
+            self.beside[other].add(name)
+            self.beside[name].add(other)
+        if name in TOGETHER:
+            self.met.wait()
+        time.sleep(0.1)  # another may begin beside it
+        self.running.remove(name)
+        (suite,) = (it for it in (*SUITES, Suite(script=OWN, checks=("own",))) if it.script == name)
+        lines = [json.dumps({"check": check, "verdict": "pass", "detail": ""}) for check in suite.checks]
+        return SimpleNamespace(output=("\n".join(lines).encode(), b""), exit_code=0)
+
+
+def test_scripts_run_side_by_side_but_for_those_that_others_would_disturb(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    container = Container()
+    monkeypatch.setattr(builder.checks.container, "start_container", lambda *_, **__: nullcontext(container))
+    (tmp_path / "server.py").touch()
+    definition = make_definition(checks=(tmp_path / "server.py",))
+    expected, gpu = {"prefix": "/opt/env", "cuda": None}, GpuUse(state="none")
+    verdicts = run_checks("image", definition, expected, gpu=gpu, cancelled=threading.Event())
+    assert [it.check for it in verdicts] == [*(check for suite in SUITES for check in suite.checks), "own"]
+    assert container.beside["leftovers.py"] == container.beside[OWN] == set()
 
 
 def test_engine_that_is_gone_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ CDI: dict[str, Any] = {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com
         (CDI | {"ServerVersion": "29.2.0"}, "gpus"),
         (CDI | {"ServerVersion": "dev"}, "cdi"),
         ({"DiscoveredDevices": [{"Source": "cdi", "ID": "vendor.example/net=all"}]}, "none"),
+        ({"Runtimes": None}, "none"),
         ({}, "none"),
     ],
 )
@@ -41,8 +42,12 @@ def test_host_without_a_gpu_is_told_so_whatever_its_engine_is_set_up_for(
 
 
 def test_host_under_wsl_has_its_gpu_at_another_place(tmp_path: Path) -> None:
+    """/dev/dxg is there for every make of GPU, the library for NVIDIA's alone."""
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/dxg").touch()
+    assert decide_gpu_use(PLAIN | CDI, local=True, required=False, root=tmp_path).state == "none"
+    (tmp_path / "usr/lib/wsl/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/wsl/lib/libcuda.so.1").touch()
     assert decide_gpu_use(PLAIN | CDI, local=True, required=False, root=tmp_path).state == "cdi"
 
 

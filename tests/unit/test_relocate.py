@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.bundle.relocating import read_library
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from tests.unit.host_scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / "builder" / "bundle" / "scripts" / "relocate.py"
 PLACEHOLDER = "/" + "placeholder_" * 20
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("relocate", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def install(data: bytes, placeholder: bytes, prefix: bytes) -> bytes:
@@ -49,18 +37,18 @@ TEXTS = st.lists(st.sampled_from([b"a", b"-L", b"/lib", b":", PLACEHOLDER.encode
 def test_placeholder_comes_back_wherever_the_prefix_was_put(strings: list[bytes]) -> None:
     data = b"\x7fELF\0" + b"\0".join(strings) + b"\0"
     installed = install(data, PLACEHOLDER.encode(), b"/opt/env")
-    assert load().restore(installed, b"/opt/env", PLACEHOLDER.encode()) == data
+    assert load_script(SCRIPT).restore(installed, b"/opt/env", PLACEHOLDER.encode()) == data
 
 
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_binary_keeps_its_length_whatever_it_is(data: bytes, zeros: int) -> None:
     data = data + b"/opt/env" + bytes(zeros) + data
-    assert len(load().restore(data, b"/opt/env", PLACEHOLDER.encode())) == len(data)
+    assert len(load_script(SCRIPT).restore(data, b"/opt/env", PLACEHOLDER.encode())) == len(data)
 
 
 def test_prefix_that_never_was_a_placeholder_stays() -> None:
     data = b"\x7fELF\0/opt/env/bin/sh\0\0\0other\0"
-    assert load().restore(data, b"/opt/env", PLACEHOLDER.encode()) == data
+    assert load_script(SCRIPT).restore(data, b"/opt/env", PLACEHOLDER.encode()) == data
 
 
 @pytest.fixture

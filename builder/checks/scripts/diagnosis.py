@@ -10,6 +10,7 @@ RESULTS = {
     100: "the driver sees no device: look at `nvidia-smi` on the host, and at CUDA_VISIBLE_DEVICES",
     802: "the system is not ready: on NVSwitch machines start nvidia-fabricmanager on the host",
     803: "the driver's library and its kernel module differ: restart the host, or the driver, after its update",
+    804: "the image's libcuda, of a cuda-compat package, does not fit this GPU: take it out of LD_LIBRARY_PATH",
     999: "the driver fails: reload the nvidia_uvm module on the host (`modprobe nvidia_uvm`)",
 }
 
@@ -39,6 +40,8 @@ def explain_driver(result, newest, wanted):
     if newest // 1000 < major:
         told = f"{newest // 1000}.{newest % 1000 // 10}"
         return f"the driver runs CUDA up to {told}, torch needs CUDA {major}.{minor}: update it (`imgbuild doctor`)"
+    if result == 0:
+        return "the driver starts, and torch sees no GPU all the same: `import torch; torch.cuda.init()` says why"
     return f"the driver answers cuInit with {result}: look for Xid in the host's kernel log"
 
 

@@ -4,11 +4,13 @@ import contextlib
 import importlib.util
 import math
 import os
+import re
 import shutil
-import subprocess
 import sys
+import tempfile
 
 from diagnosis import explain_no_gpu
+from together import run_together
 from torch_build import covers, import_torch, split_version
 from verdict import Failed, Skip, run_checks
 
@@ -22,8 +24,8 @@ BOUNDS = {"float32": 1e-5, "tf32": 2e-3, "float16": 5e-3, "bfloat16": 3e-2}
 NCCL = """
 import sys, torch, torch.distributed as dist
 rank = int(sys.argv[1])
-torch.cuda.set_device(rank)
-dist.init_process_group("nccl", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+torch.cuda.set_device(int(sys.argv[2]))
+dist.init_process_group("nccl", init_method="file://" + sys.argv[3], rank=rank, world_size=2)
 total = torch.full((1024,), float(rank + 1), device="cuda")
 dist.all_reduce(total)
 assert bool((total == 3.0).all()), total[0]
@@ -32,19 +34,25 @@ dist.destroy_process_group()
 
 
 def device(expected):
-    """torch sees a GPU and has kernels for it."""
+    """torch sees a GPU that it has kernels for; one beside it, which drives the display, may have none."""
     torch = require_gpu(expected)
+    served = list_served(torch)
     found = []
     for index in range(torch.cuda.device_count()):
         traits = torch.cuda.get_device_properties(index)
-        capability = f"{traits.major}.{traits.minor}"
-        compiled = torch.cuda.get_arch_list()
-        if not covers(compiled, f"sm_{traits.major}{traits.minor}"):
-            known = f"torch is compiled for {' '.join(compiled)}"
-            hint = "choose a cell whose CUDA knows this GPU"
-            raise Failed(f"no kernels for {traits.name}, capability {capability}: {known}; {hint}")
-        found.append(f"{traits.name}, capability {capability}, {traits.total_memory / 2**30:.0f} GiB")
+        told = f"{traits.name}, capability {traits.major}.{traits.minor}"
+        found.append(f"{told}, {traits.total_memory / 2**30:.0f} GiB" if index in served else f"no kernels for {told}")
+    if not served:
+        known = f"torch is compiled for {' '.join(torch.cuda.get_arch_list())}"
+        raise Failed(f"{'; '.join(found)}: {known}; choose a cell whose CUDA knows this GPU")
     return f"driver {read_driver()}; " + "; ".join(found)
+
+
+def list_served(torch):
+    """Return the numbers of the GPUs that torch has kernels for."""
+    compiled, every = torch.cuda.get_arch_list(), range(torch.cuda.device_count())
+    traits = map(torch.cuda.get_device_properties, every)
+    return [index for index, it in zip(every, traits) if covers(compiled, f"sm_{it.major}{it.minor}")]  # noqa: B905
 
 
 def read_driver():
@@ -216,7 +224,13 @@ def compiled(expected):
         return (values.sin() ** 2 + values.cos() ** 2 * values).sum(dim=-1)
 
     values = torch.randn(256, 256, device="cuda")
-    error = float((torch.compile(curve)(values) - curve(values)).abs().max())
+    try:
+        made = torch.compile(curve)(values)
+    except RuntimeError as error:
+        if re.search(r"Python 3\.\d+\+ not yet supported|not supported on Python 3", str(error)):
+            raise Skip(f"torch {torch.__version__} has no torch.compile for this Python: {error}") from error
+        raise
+    error = float((made - curve(values)).abs().max())
     if not error < 1e-3:
         raise Failed(f"what torch.compile made differs by {error:.1e}")
     return f"triton {triton.__version__}"
@@ -225,16 +239,12 @@ def compiled(expected):
 def two_gpus(expected):
     """Two processes on two GPUs reach each other through NCCL."""
     torch = require_gpu(expected)
-    if torch.cuda.device_count() < 2:
+    served = list_served(torch)
+    if len(served) < 2:
         raise Skip("one GPU")
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", NCCL]
-        both = [subprocess.Popen([*command, str(rank), f"{folder}/meet"], stderr=subprocess.PIPE) for rank in range(2)]
-        said = [process.communicate()[1].decode(errors="replace") for process in both]
-    if any(process.returncode for process in both):
-        raise Failed(" ".join(said)[-600:])
+        run_together([[*command, str(rank), str(served[rank]), f"{folder}/meet"] for rank in range(2)], folder)
     return "all-reduce of two processes"
 
 
@@ -251,6 +261,13 @@ def require_gpu(expected):
     torch = import_torch(expected)
     if not torch.cuda.is_available():
         raise Failed(explain_no_gpu(torch))
+    try:
+        torch.cuda.init()
+        torch.cuda.set_device(next(iter(list_served(torch)), 0))
+    except Exception as error:
+        # NVML counts GPUs of which CUDA then gives one alone: https://github.com/pytorch/pytorch/issues/131667
+        hint = "; of GPUs in MIG mode, name one device in NVIDIA_VISIBLE_DEVICES" if "num_gpus" in str(error) else ""
+        raise Failed(f"torch sees a GPU and cannot start CUDA: {str(error).splitlines()[0]}{hint}") from error
     return torch
 
 

@@ -204,6 +204,8 @@ def _mse_loss(*_: Tensor) -> Tensor:
 
 
 def compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:  # noqa: A001 (torch calls it so)
+    if FAULT == "newer python":
+        raise RuntimeError("torch.compile is not supported on Python 3.14+")
     return lambda *arguments: function(*arguments) * (GROWTH if FAULT == "compiled" else 1.0)
 
 
@@ -218,18 +220,41 @@ backends = Space(
         version=lambda: 90100 if FAULT == "another cudnn" else 90501,
     ),
 )
+
+
+class DeferredCudaCallError(Exception):
+    """What torch.cuda raises of a call that was put off until CUDA starts: no RuntimeError."""
+
+
+def _init() -> None:
+    if FAULT == "one of two":
+        raise DeferredCudaCallError("device >= 0 && device < num_gpus INTERNAL ASSERT FAILED\n\nmany more lines")
+    if FAULT == "busy":
+        raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
+
+
+def _get_properties(number: int) -> Space:
+    """Return those of an A10, and of a display's card that is first, or beside it, where FAULT says so."""
+    if ("display first", "display beside")[number] == FAULT:
+        return Space(major=3, minor=0, name="K620", total_memory=2 << 30)
+    return Space(major=8, minor=6, name="A10", total_memory=24 << 30)
+
+
+USING: list[int] = []
+
 cuda = Space(
     amp=Space(GradScaler=GradScaler),
     device_count=lambda: 2,
     empty_cache=_empty_cache,
     get_arch_list=lambda: ["sm_90"] if FAULT == "missing arch" else ["sm_80", "sm_90"],
     get_device_capability=lambda: (8, 6),
-    get_device_properties=lambda _: Space(major=8, minor=6, name="A10", total_memory=24 << 30),
+    get_device_properties=_get_properties,
+    init=_init,
     is_available=lambda: FAULT != "no gpu",
     mem_get_info=lambda: (20 << 30, 24 << 30),
     memory_allocated=lambda: USED["allocated"],
     memory_reserved=lambda: USED["reserved"],
     nccl=Space(version=lambda: (2, 21, 5)),
-    set_device=lambda _: None,
+    set_device=USING.append,
     synchronize=lambda: None,
 )

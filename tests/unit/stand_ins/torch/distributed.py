@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from torch import FAULT
+from torch import FAULT, USING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +14,10 @@ _sizes: list[int] = []
 
 
 def init_process_group(_backend: str, *, init_method: str, rank: int, world_size: int) -> None:
-    if FAULT == "no connection" and rank:
+    if [rank] != USING:
+        raise RuntimeError(f"rank {rank} uses {USING}")
+    if FAULT == "no connection":
+        time.sleep(0 if rank else 600)
         raise RuntimeError(f"NCCL: nobody answers at {init_method}")
     _sizes.append(world_size)
 
