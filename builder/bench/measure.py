@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _SCRIPT = Path(__file__).parent / "scripts" / "throughput.py"
 _PLACE = "/tmp/imgbuild/throughput.py"  # noqa: S108 (inside a container that only this run uses)
-_SHARED = "1g"
-"""What DataLoader's workers pass batches through; docker's own 64 MB do not hold a few."""
 
 OPTIONS: dict[str, Any] = {
     "processes": 5,
@@ -32,7 +30,6 @@ OPTIONS: dict[str, Any] = {
     "prefetch": [2, 4],
 }
 QUICK: dict[str, Any] = OPTIONS | {
-    "processes": 3,
     "repeats": 1,
     "samples": 128,
     "steps": 3,
@@ -45,13 +42,13 @@ QUICK: dict[str, Any] = OPTIONS | {
 def measure_image(
     ref: str,
     *,
-    options: dict[str, Any],
+    quick: bool,
     gpu: GpuUse,
     before: Measurement | None,
     cancelled: threading.Event,
     tell: Callable[[str], None],
 ) -> Measurement:
-    """Return the figures of an image; `tell` hears of each as soon as it is there.
+    """Return the figures of an image, all or the `quick` ones; `tell` hears of each as soon as it is there.
 
     A figure's repeats are the medians of its processes: where memory and threads happen to lie makes processes of the
     same program differ by more than one differs from itself.
@@ -59,13 +56,14 @@ def measure_image(
     Raises CheckError when the image does not start or has no torch, EngineError when the engine is lost, Cancelled,
     and ImgbuildError as soon as this turns out to be another machine than that of `before`.
     """
-    from builder.checks.container import start_container  # docker and testcontainers are slow to import
+    from builder.checks.container import SHARED, start_container  # docker and testcontainers are slow to import
 
+    options = QUICK if quick else OPTIONS
     machine: dict[str, str | int | None] = {}
     repeats: dict[tuple[str, str], list[float]] = {}
     files = {_PLACE: _SCRIPT.read_bytes()}
     # Whatever the image starts with, its container has to wait for what runs in it.
-    options_of_run = {"shm_size": _SHARED, "entrypoint": ""}
+    options_of_run = {"shm_size": SHARED, "entrypoint": ""}
     with start_container(ref, files, cancelled, gpu=gpu.state, **options_of_run) as container:
         for number in range(1, options["processes"] + 1):
             for found in _run(container, ref, options):
@@ -79,7 +77,7 @@ def measure_image(
             if cancelled.is_set():
                 raise Cancelled("cancelled")
     figures = (Figure(name=name, unit=unit, repeats=tuple(values)) for (name, unit), values in repeats.items())
-    return Measurement(ref=ref, machine=tuple(machine.items()), figures=tuple(figures))
+    return Measurement(ref=ref, quick=quick, machine=tuple(machine.items()), figures=tuple(figures))
 
 
 def _run(container: Container, ref: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:

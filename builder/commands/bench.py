@@ -26,18 +26,18 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option("--heat-map", "picture", type=_FILE, metavar="FILE.png", help="Draw the DataLoader's throughput.")
 @click.option("--baseline", type=_FILE, metavar="FILE", help="An earlier --json: exit 11 when a figure is slower.")
 @click.option("--cpu-only", is_flag=True, help="Leave the GPUs of the machine out.")
-@click.option("--quick", is_flag=True, help="A few figures, measured a few times, for a first look.")
+@click.option("--quick", is_flag=True, help="A few figures, of a few steps each, for a first look.")
 def bench(
     ref: str, target: Path | None, picture: Path | None, baseline: Path | None, *, cpu_only: bool, quick: bool
 ) -> None:
     """Measure an image's DataLoader, matrix products and training steps in a container, on a GPU where there is one.
 
     Each figure is measured in several processes. Slower than a baseline is what lies below it with 95 % confidence,
-    and by more than the processes of either differ: nothing of a fixed percentage. Figures that are too
-    noisy to tell are named.
+    and by four times what processes differ by, its own and those of all figures of its kind: nothing of a fixed
+    percentage. Figures that are too noisy to tell are named.
     """
     from builder.bench.figures import read_measurement, to_json, write_measurement
-    from builder.bench.measure import OPTIONS, QUICK, measure_image
+    from builder.bench.measure import measure_image
     from builder.bench.picture import draw_heat_map, require_matplotlib
     from builder.checks import GpuUse
     from builder.checks.gpu_use import decide_gpu_use
@@ -47,6 +47,9 @@ def bench(
     if not ref.strip():
         raise click.BadParameter("an image has a name", param_hint="REF")
     before = read_measurement(baseline) if baseline else None
+    if before and before.quick != quick:
+        how = "with" if before.quick else "without"
+        raise ImgbuildError(f"{baseline} was measured {how} --quick", hint=f"measure {how} it now: steps differ.")
     for path in (target, picture):
         _require_folder(path)
     if picture:
@@ -60,7 +63,7 @@ def bench(
     measure = partial(
         measure_image,
         ref,
-        options=QUICK if quick else OPTIONS,
+        quick=quick,
         gpu=GpuUse(state="none", why="it was left out") if cpu_only else gpu,
         before=before,
         cancelled=cancelled,
@@ -106,7 +109,7 @@ def _require_speed(now: Measurement, before: Measurement, baseline: str) -> None
 
     changes = tuple(compare_figures(now.figures, before.figures))
     if not changes:
-        raise ImgbuildError(f"{baseline} has none of these figures", hint="was it measured with, or without, --quick?")
+        raise ImgbuildError(f"{baseline} has none of these figures", hint="measure it again with this imgbuild.")
     if alone := {it.name for it in now.figures} ^ {it.name for it in before.figures}:
         click.echo(f"not compared, for one side alone has them: {', '.join(sorted(alone))}", err=True)
     if unclear := [change.name for change in changes if change.is_unclear]:

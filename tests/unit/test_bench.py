@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import builder.bench
 from builder.bench.figures import (
     Figure,
     Measurement,
@@ -18,12 +23,14 @@ from builder.bench.figures import (
 )
 from builder.bench.picture import arrange, draw_heat_map
 from builder.errors import ImgbuildError
+from tests.unit.host_scripts import load_script
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from types import ModuleType
 
     from tests.unit.conftest import Run
 
+SCRIPT = Path(builder.bench.__file__).parent / "scripts" / "throughput.py"
 speeds = st.lists(st.floats(min_value=1.0, max_value=1e9), min_size=1, max_size=9)
 
 
@@ -98,24 +105,68 @@ def test_figures_of_one_side_alone_are_left_out() -> None:
 
 def test_file_gives_back_what_was_written(tmp_path: Path) -> None:
     machine = (("cores", 2), ("cpu", "x"), ("gpu", None), ("torch", "2.7.1"))
-    measurement = Measurement(ref="a:1", machine=machine, figures=(make_figure(1.5, 2.5),))
+    measurement = Measurement(ref="a:1", quick=True, machine=machine, figures=(make_figure(1.5, 2.5),))
     write_measurement(tmp_path / "now.json", measurement)
     assert read_measurement(tmp_path / "now.json") == measurement
 
 
+MACHINE = {"cores": 2, "cpu": "x", "gpu": None, "torch": "2.7.1"}
+FIGURE = {"name": "x", "unit": "y", "repeats": [1.0, 2.0]}
+BASELINE: dict[str, object] = {"ref": "a", "quick": False, "machine": MACHINE, "figures": [FIGURE]}
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"ref": "a", "machine": {}, "figures": [{"name": "x", "unit": "y", "repeats": []}]}', "\0"]
+    ["", "[]", "{}", "\0", "[" * 100_000]
+    + [json.dumps(BASELINE).replace("2.0]", f"{value}]") for value in ("NaN", "Infinity", "-1", "0", "1e999")]
+    + [json.dumps(BASELINE).replace("2.0]", f"{value}]") for value in ("1" + "0" * 400, "true", '"1"', "null")]
+    + [json.dumps({key: value for key, value in BASELINE.items() if key != left}) for left in BASELINE]
+    + [json.dumps(BASELINE | {"machine": {}}), json.dumps(BASELINE | {"quick": 1})]
     + [
-        f'{{"ref": "a", "machine": {{}}, "figures": [{{"name": "x", "unit": "y", "repeats": [1.0, {value}]}}]}}'
-        for value in ("NaN", "Infinity", "-1", "0", "1e999")
+        json.dumps(BASELINE | {"figures": [FIGURE | wrong]})
+        for wrong in ({"name": ["x"]}, {"name": None}, {"unit": 1}, {"repeats": "123"}, {"repeats": [1.0]})
     ],
 )
 def test_file_that_is_no_baseline_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
+    path.write_text(json.dumps(BASELINE))
+    assert read_measurement(path)
     path.write_text(text)
     with pytest.raises(ImgbuildError, match="is no baseline"):
         read_measurement(path)
+
+
+@pytest.mark.parametrize(("quick", "words"), [(True, "was measured with --quick"), (False, "without --quick")])
+def test_quick_measurement_and_another_are_not_compared(quick: bool, words: str, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "baseline.json"
+    path.write_text(json.dumps(BASELINE | {"quick": quick}))
+    code, _, err = run("bench", "a:1", "--baseline", str(path), *([] if quick else ["--quick"]))
+    assert code == 1
+    assert words in err
+
+
+def test_many_figures_that_differ_by_noise_alone_are_not_slower() -> None:
+    """In 40 runs of 47 figures: by the noise of each figure alone, 7 have one that is."""
+    draw = random.Random(1)
+    for _ in range(40):
+        now, before = (
+            [make_figure(*(draw.gauss(100, 2) for _ in range(5)), name=f"{kind} {number}") for kind, number in FULL]
+            for _ in range(2)
+        )
+        assert not [change for change in compare_figures(now, before) if change.is_slower]
+
+
+FULL = [(kind, number) for kind, count in (("loader", 42), ("matmul", 3), ("train", 2)) for number in range(count)]
+
+
+def test_loss_of_one_figure_among_many_is_found() -> None:
+    draw = random.Random(2)
+    before, now = (
+        [make_figure(*(draw.gauss(100, 2) for _ in range(5)), name=f"{kind} {number}") for kind, number in FULL]
+        for _ in range(2)
+    )
+    now[0] = make_figure(*(0.8 * value for value in now[0].repeats), name=now[0].name)
+    assert [change.name for change in compare_figures(now, before) if change.is_slower] == [now[0].name]
 
 
 def test_image_without_a_name_is_a_wrong_argument(run: Run) -> None:
@@ -144,3 +195,35 @@ def test_heat_map_is_a_picture(tmp_path: Path) -> None:
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ImgbuildError, match="no DataLoader was measured"):
         draw_heat_map([make_figure(1.0)], tmp_path / "none.png")
+
+
+@pytest.fixture(scope="module")
+def throughput() -> ModuleType:
+    """The script that measures in an image."""
+    return load_script(SCRIPT)
+
+
+@pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True), ((12, 0), True)])
+def test_bfloat16_is_measured_where_the_gpu_has_it(
+    capability: tuple[int, int], has: bool, throughput: ModuleType
+) -> None:
+    torch = SimpleNamespace(cuda=SimpleNamespace(get_device_capability=lambda: capability))
+    assert ("bfloat16" in throughput.list_kinds(torch, "cuda")) is has
+    assert throughput.list_kinds(torch, "cpu") == ["float32", "bfloat16"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_are_forked_whatever_this_python_does(
+    workers: int, throughput: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def load(_: object, **options: object) -> tuple[()]:
+        asked.update(options)
+        return ()
+
+    monkeypatch.setattr(throughput, "Pictures", lambda *_: None)
+    torch = SimpleNamespace(utils=SimpleNamespace(data=SimpleNamespace(DataLoader=load)))
+    throughput.load(torch, "cpu", 8, 4, workers, False, 2 if workers else None)
+    assert asked.get("multiprocessing_context") == ("fork" if workers else None)
+    assert asked.get("prefetch_factor") == (2 if workers else None)

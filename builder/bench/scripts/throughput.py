@@ -54,11 +54,18 @@ def list_figures(torch, place, options):
             name = f"loader batch={batch} workers={workers} pin={int(pin)} prefetch={prefetch or 0}"
             arguments = (torch, place, options["samples"], batch, workers, pin, prefetch)
             yield name, "samples/s", lambda arguments=arguments: load(*arguments)
-    for kind in ["float32", "bfloat16"] + (["float16"] if place == "cuda" else []):
+    for kind in list_kinds(torch, place):
         yield f"matmul {kind}", "GFLOP/s", lambda kind=kind: multiply(torch, place, getattr(torch, kind))
     for amp in (False, True):
         name = f"train {'amp' if amp else 'float32'}"
         yield name, "steps/s", lambda amp=amp: train(torch, place, options["steps"], amp)
+
+
+def list_kinds(torch, place):
+    """Return the types that products are measured in: GPUs have bfloat16 since capability 8.0."""
+    if place == "cpu":
+        return ["float32", "bfloat16"]
+    return ["float32", "float16"] + (["bfloat16"] if torch.cuda.get_device_capability() >= (8, 0) else [])
 
 
 class Pictures:
@@ -86,8 +93,11 @@ class Pictures:
 
 
 def load(torch, place, samples, batch, workers, pin, prefetch):
-    """Return the samples a second of a DataLoader over compressed pictures."""
-    more = {"prefetch_factor": prefetch} if prefetch else {}
+    """Return the samples a second of a DataLoader over compressed pictures.
+
+    Workers are forked, whatever this Python's own way to start them: that of 3.14 imports torch in each of them anew.
+    """
+    more = {"prefetch_factor": prefetch, "multiprocessing_context": "fork"} if workers else {}
     loader = torch.utils.data.DataLoader(
         Pictures(torch, samples), batch_size=batch, num_workers=workers, pin_memory=pin, **more
     )
