@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import yaml
 
-from builder.channels import CHANNEL_ALIAS
+from builder.channels import CHANNEL_ALIAS, PYPI_FILE
 from builder.lock import PLATFORM, Lock, dump_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from builder.lock import Environment
+    from builder.lock import Environment, PipPackage
 
 
 def export_environment(environment: Environment, index: str) -> str:
@@ -23,7 +24,7 @@ def export_environment(environment: Environment, index: str) -> str:
     """
     conda = [f"{it.name}={it.version}={it.build}" for it in environment.conda]
     pip = [f"--extra-index-url {index}"] if index else []
-    pip += [f"{wheel.name}=={wheel.version}" for wheel in environment.pip]
+    pip += [_require(wheel, index) for wheel in environment.pip]
     data = {
         "name": environment.name,
         "channels": [url.removeprefix(f"{CHANNEL_ALIAS}/") for url in environment.channels],
@@ -54,12 +55,28 @@ def _list_explicit(environment: Environment, index: str) -> Iterator[str]:
     if environment.pip:
         yield "# conda installs no wheels; afterwards, with the environment's pip, in one command:"
         yield "# pip install --no-deps" + (f" --extra-index-url {index}" if index else "") + " \\"
-        *others, last = (f"#   {wheel.name}=={wheel.version}" for wheel in environment.pip)
+        *others, last = (f"#   {_quote(_require(wheel, index))}" for wheel in environment.pip)
         yield from (f"{line} \\" for line in others)
         yield last
     yield "@EXPLICIT"
     for package in environment.conda:
         yield f"{package.url}#{package.md5}"
+
+
+def _require(wheel: PipPackage, index: str) -> str:
+    """Return what pip is asked for: a release, or the very file of a wheel that none of its indexes may have.
+
+    Those are PyPI, whose files have paths of their own, and `index`; by name alone pip would look for it there.
+    """
+    hosts = {f".{urlsplit(url).hostname}" for url in (wheel.url, index)}
+    # PyTorch's index has some of its wheels on another of its hosts.
+    if PYPI_FILE.search(wheel.url) or len(hosts) == 1 or all(it.endswith(".pytorch.org") for it in hosts):
+        return f"{wheel.name}=={wheel.version}"
+    return f"{wheel.name} @ {wheel.url}#sha256={wheel.sha256}"
+
+
+def _quote(requirement: str) -> str:
+    return f'"{requirement}"' if " " in requirement else requirement
 
 
 FORMATS: dict[str, Callable[[Environment, str], str]] = {

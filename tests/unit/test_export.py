@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 INDEX = "https://wheels.example/cu118"
 CELL = make_environment(
     conda=(make_conda("numpy", "1.26.4", "py310_0"), make_conda("tzdata", "2026a", "h0_0", subdir="noarch")),
-    pip=(make_wheel("torch", "2.7.1+cu118"), make_wheel("tqdm", "4.67.0")),
+    pip=(
+        make_wheel("torch", "2.7.1+cu118", folder="https://wheels.example/cu118"),
+        make_wheel("tqdm", "4.67.0", folder=f"https://pypi.example/packages/00/11/{'a' * 60}"),
+    ),
 )
 
 
@@ -37,6 +40,20 @@ def test_explicit_list_has_hashes_and_says_what_pip_installs() -> None:
     assert lines[lines.index("@EXPLICIT") + 1 :] == [f"{it.url}#{it.md5}" for it in CELL.conda]
     command = " ".join(line.strip("# \\") for line in lines[2 : lines.index("@EXPLICIT")])
     assert command == f"pip install --no-deps --extra-index-url {INDEX} torch==2.7.1+cu118 tqdm==4.67.0"
+
+
+def test_wheel_of_another_index_is_named_by_its_address() -> None:
+    wheel = make_wheel("corp-lib", "1.0", folder="https://other.example/files")
+    cell = make_environment(conda=CELL.conda, pip=(*CELL.pip, wheel))
+    named = f"corp-lib @ {wheel.url}#sha256={wheel.sha256}"
+    assert yaml.safe_load(export_environment(cell, INDEX))["dependencies"][-1]["pip"][-1] == named
+    assert f'#   "{named}"\n@EXPLICIT' in export_explicit(cell, INDEX)
+
+
+def test_wheels_of_pytorch_are_of_its_index_whichever_host_has_them() -> None:
+    wheel = make_wheel("torch", "2.7.1+cu118", folder="https://files.pytorch.org/whl/cu118")
+    cell = make_environment(conda=CELL.conda, pip=(wheel,))
+    assert "- torch==2.7.1+cu118\n" in export_environment(cell, "https://download.pytorch.org/whl/cu118")
 
 
 def test_explicit_list_is_read_by_rattler() -> None:
