@@ -10,7 +10,7 @@ from builder.definition_yaml import Unquoted, Value, has_credentials, quote
 
 _SECRET = re.compile(
     r"(?:^|_)(?:TOKENS?|(?:PG)?PASSWORDS?|PASSWD|PASSPHRASE|(?:SSH)?PASS|PAT|SECRETS?|CREDENTIALS?"
-    r"|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)|_PWD$",
+    r"|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)|_PWD$|(?<!GPG)_KEY$",
     re.IGNORECASE,
 )
 _FOREIGN = (  # what an image sets itself, and what belongs to the machine that builds it

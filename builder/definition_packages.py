@@ -26,7 +26,7 @@ def read_channel(value: Value) -> str:
     text = _read_public(value, "a channel")
     if text == "nodefaults":
         raise BadValueError("nodefaults is not a channel", "remove it: defaults is only used when it is listed")
-    if not re.fullmatch(r"(?:(?:https?|file|s3|oci)://[^\s]+|[A-Za-z0-9][A-Za-z0-9._/-]*)", text):
+    if not re.fullmatch(r"(?:(?:https?|file|s3|oci)://[^\s?#]+|[A-Za-z0-9][A-Za-z0-9._/-]*)", text):
         raise BadValueError(f"{quote(text)} is not a channel", "write a name such as conda-forge, or a URL")
     return text
 

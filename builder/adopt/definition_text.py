@@ -30,8 +30,7 @@ def _list_lines(name: str, wishes: Wishes, base: str, origin: str) -> Iterator[s
     yield f'  python: ["{choice.python}"]'
     yield f"  cuda: [{json.dumps(str(choice.cuda)) if choice.cuda else 'cpu'}]"
     yield f"  torch: {choice.torch if choice.torch in {'auto', 'none'} else json.dumps(choice.torch)}"
-    channels = [channel for channel in dict.fromkeys(wishes.channels) if channel not in {"pytorch", "nvidia"}]
-    yield f"channels: [{', '.join(map(_quote, channels or ['conda-forge']))}]"
+    yield f"channels: [{', '.join(map(_quote, _list_channels(wishes)))}]"
     for key, specs in (("conda", wishes.conda), ("pip", wishes.pip)):
         if specs:
             yield f"{key}:"
@@ -39,6 +38,14 @@ def _list_lines(name: str, wishes: Wishes, base: str, origin: str) -> Iterator[s
     if wishes.env:
         yield "env:"
         yield from (f"  {key}: {json.dumps(value)}" for key, value in sorted(wishes.env.items()))
+
+
+def _list_channels(wishes: Wishes) -> list[str]:
+    """Return the channels of the file, and conda-forge after them where none of them has Python."""
+    channels = list(wishes.channels)
+    named = {channel.rstrip("/").rpartition("/")[2] for channel in channels}
+    own = any("://" in it and not it.startswith("https://conda.anaconda.org/") for it in channels)
+    return channels if own or named & {"conda-forge", "anaconda"} else [*channels, "conda-forge"]
 
 
 def _quote(text: str) -> str:

@@ -1,13 +1,17 @@
-"""Read what people have: environment.yml, requirements.txt, and what `pixi_toml` reads."""
+"""Read what people have: environment.yml, requirements.txt, and the TOML files that have readers of their own."""
 
 from __future__ import annotations
 
+import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builder.adopt.exported import drop_build, find_brought, name_exact
-from builder.adopt.pixi_toml import read_toml
+from builder.adopt.pixi_toml import read_pixi
 from builder.adopt.place import Place
+from builder.adopt.pyproject import read_pyproject
+from builder.adopt.settling import settle
+from builder.adopt.toml_table import read_table
 from builder.adopt.wishes import Wishes
 from builder.definition_yaml import Document, Unquoted, Value, read_document
 from builder.errors import DefinitionError
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HINT = "give an environment.yml, a requirements.txt or a pixi.toml."
+_NO_PLACE = "a definition has no place for it"
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_OPTION = re.compile(r"(?P<option>--[\w-]+|-\w)(?:\s*=\s*|\s*)(?P<value>.*)")
 _INDEXES = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f")
 
 
@@ -29,14 +36,17 @@ def read_wishes(path: Path) -> Wishes:
         case ".yml" | ".yaml":
             _read_environment(read_document(path), wishes)
         case ".toml":
-            read_toml(path, wishes)
+            read = read_pyproject if path.name == "pyproject.toml" else read_pixi
+            read(read_table(path), wishes)
         case ".txt" | ".in":
             _read_requirements(path, wishes, ())
         case _:
             raise DefinitionError(f"{path.name} is of no tool that is known here", path=path, hint=_HINT)
+    settle(wishes)
     if wishes.is_empty:
         hint = "list packages in it, or give another: an environment.yml, a requirements.txt or a pixi.toml."
-        raise DefinitionError("asks for no package and no Python", path=path, hint=hint)
+        left = "".join(f"\n  line {place.line}: {what}: {why}" for place, what, why in wishes.left[:5])
+        raise DefinitionError(f"asks for nothing that a definition has a place for{left}", path=path, hint=hint)
     return wishes
 
 
@@ -48,32 +58,37 @@ def _read_environment(document: Document, wishes: Wishes) -> None:
         match key, value:
             case "channels", list():
                 for number, item in enumerate(value):
-                    wishes.add_channel(_to_text(item), place(key, number))
+                    wishes.add_channel(_take_text(document, item, (key, number)), place(key, number))
             case "dependencies", list():
                 _read_dependencies(document, value, wishes)
             case "variables", dict():
                 for name, text in value.items():
-                    wishes.add_variable(name, _to_text(text), place(key, name))
+                    wishes.add_variable(name, _take_text(document, text, (key, name)), place(key, name))
             case (("channels" | "dependencies"), _) if value is not None:
                 raise document.refuse((key,), f"{key} is not a list", "write  - item  lines")
-            case (("name" | "prefix"), _):
+            case (("name" | "prefix"), _) | (("dependencies" | "channels" | "variables"), None):
                 pass
             case _:
-                wishes.leave(place(key), key, "a definition has no place for it")
+                wishes.leave(place(key), key, _NO_PLACE)
 
 
 def _read_dependencies(document: Document, items: list[Value], wishes: Wishes) -> None:
     """Take the dependencies of an environment.yml; of an exported one, without what others of it bring."""
-    brought = find_brought([_to_text(item) for item in items if not isinstance(item, dict)])
+    specs = {
+        number: _take_text(document, item, ("dependencies", number))
+        for number, item in enumerate(items)
+        if not isinstance(item, dict)
+    }
+    brought = find_brought(list(specs.values()))
     left: list[tuple[str, Place]] = []
     for number, item in enumerate(items):
         place = Place(path=document.path, line=document.lines.get(("dependencies", number), 1))
         if isinstance(item, dict):
             _read_pip_section(document, number, item, wishes)
-        elif name_exact(_to_text(item)) in brought:
-            left.append((name_exact(_to_text(item)), place))
+        elif name_exact(specs[number]) in brought:
+            left.append((name_exact(specs[number]), place))
         else:
-            wishes.add_conda(drop_build(_to_text(item)) if brought else _to_text(item), place)
+            wishes.add_conda(drop_build(specs[number]) if brought else specs[number], place)
     if left:
         names = ", ".join(name for name, _ in left)
         wishes.leave(left[0][1], names, "an exported environment lists them, and what is asked for brings its own")
@@ -84,30 +99,44 @@ def _read_pip_section(document: Document, number: int, section: dict[str, Value]
         at = ("dependencies", number, key)
         place = Place(path=document.path, line=document.lines.get(at, 1))
         if key != "pip":
-            wishes.leave(place, key, "a definition has no place for it")
+            wishes.leave(place, key, _NO_PLACE)
             continue
         if not isinstance(parts, list):
             raise document.refuse(at, "pip is not a list", "write  - item  lines")
         for line, part in enumerate(parts):
             place = Place(path=document.path, line=document.lines.get((*at, line), place.line))
-            _read_option(_to_text(part), place, wishes, (document.path.resolve(),))
+            text = _take_text(document, part, (*at, line))
+            _read_option(_COMMENT.sub("", text), place, wishes, (document.path.resolve(),))
 
 
-def _to_text(value: Any) -> str:
-    return value.text if isinstance(value, Unquoted) else str(value)
+def _take_text(document: Document, value: Value, at: tuple[str | int, ...]) -> str:
+    match value:
+        case Unquoted(kind="null") | None | "":
+            raise document.refuse(at, "is empty", "write a text, or remove the line")
+        case Unquoted():
+            return value.text
+        case str():
+            return value
+    raise document.refuse(at, "is not a text", "write one line of text")
 
 
-def _read_requirements(path: Path, wishes: Wishes, parents: tuple[Path, ...]) -> None:
+def _read_requirements(path: Path, wishes: Wishes, parents: tuple[Path, ...], asked: Place | None = None) -> None:
+    """Take the lines of a file, which the line at `asked` has included."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DefinitionError(f"cannot be read: {error}", path=path, hint="see -r lines, and the file.") from error
+    except OSError as error:
+        at = asked or Place(path=path, line=1)
+        message = f"{path} cannot be read: {error.strerror}"
+        raise DefinitionError(message, path=at.path, line=at.line, hint="correct its name.") from error
+    except UnicodeDecodeError as error:
+        hint = "save it as UTF-8; PowerShell's > writes UTF-16."
+        raise DefinitionError("is not UTF-8", path=path, hint=hint) from error
     if path.resolve() in parents:
         raise DefinitionError("requirements include themselves", path=path, hint="remove one of the -r lines.")
     first, joined = 0, ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
         first = first if joined else number
-        joined += line.split(" #", 1)[0].strip() if not line.lstrip().startswith("#") else ""
+        joined += _COMMENT.sub("", line).strip()
         if joined.endswith("\\"):
             joined = joined[:-1] + " "
             continue
@@ -118,23 +147,26 @@ def _read_requirements(path: Path, wishes: Wishes, parents: tuple[Path, ...]) ->
 
 def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, ...]) -> None:
     """Take one line of a requirements.txt: a requirement, or an option of pip."""
-    if not text.startswith("-"):
-        wishes.add_pip(text.partition(" --hash")[0].strip(), place)
+    found = _OPTION.fullmatch(text.strip())
+    if not found:
+        requirement, *options = re.split(r"\s+(?=--[a-z])", text.strip())
+        wishes.add_pip(requirement, place)
+        for option in options:
+            if not option.startswith("--hash"):
+                wishes.leave(place, option, _NO_PLACE)
         return
     try:
-        words = shlex.split(text.replace("=", " ", 1) if text.startswith("--") else text, comments=True)
+        option, value = found["option"], " ".join(shlex.split(found["value"]))
     except ValueError:
         wishes.leave(place, text, "a quote in it is never closed")
         return
-    short = text[1:2] != "-" and len(words[0]) > 2  # -rother.txt
-    option, value = (words[0][:2], words[0][2:]) if short else (words[0], " ".join(words[1:]))
     if option in _INDEXES:
         wishes.add_index(value, place)
     elif option in {"-r", "--requirement"} and "://" in value:
         wishes.leave(place, text, "it lies on a server: download it, and name the file")
     elif option in {"-r", "--requirement"}:
-        _read_requirements(place.path.parent / value, wishes, parents)
+        _read_requirements(place.path.parent / value, wishes, parents, place)
     elif option in {"-e", "--editable"}:
         wishes.leave(place, text, "code under work is mounted with docker run, or installed by an image FROM this one")
     else:
-        wishes.leave(place, text, "a definition has no place for it")
+        wishes.leave(place, text, _NO_PLACE)

@@ -1,139 +1,165 @@
-"""Read a pixi.toml, or a pyproject.toml with or without pixi's tables.
+"""Read a pixi.toml, or pixi's tables in a pyproject.toml: what its default environment is on linux-64.
 
-Sources: prefix-dev/pixi, docs/reference/pixi_manifest; packaging.python.org, "Declaring project metadata".
+Source: prefix-dev/pixi, docs/reference/pixi_manifest.
 """
 
 from __future__ import annotations
 
-import tomllib
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from builder.adopt.place import Place
-from builder.errors import DefinitionError
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+    from builder.adopt.toml_table import Table
     from builder.adopt.wishes import Wishes
 
-Kind = TypeVar("Kind")
+NO_PLACE = "a definition has no place for it"
+OWN_IMAGE = "make an image of its own for it, which extends this one"
+NO_WHEEL = "a lock holds wheels of an index only: publish it as a wheel, or install it later"
 
 _PLATFORMS = ("unix", "linux", "linux-64")
 """The targets that hold on linux-64; a later one says more than those before it."""
 
-_KINDS: dict[type, str] = {dict: "a table", list: "a list", str: "text"}
-_READ = {"workspace", "project", "dependencies", "pypi-dependencies", "activation", "system-requirements", "target"}
-_NO_PLACE = "a definition has no place for it"
-_OWN_IMAGE = "make an image of its own for it, which extends this one"
+_OF_FEATURE = {"dependencies", "pypi-dependencies", "pypi-options", "activation", "system-requirements", "target"}
+_OF_FEATURE |= {"channels", "tasks"}
+_OF_TARGET = {"dependencies", "pypi-dependencies", "activation"}
+_OF_WHEEL = {"version", "extras", "index", "env-markers"}
+_ELSEWHERE = {"path", "git", "url"}
 
 
-def read_toml(path: Path, wishes: Wishes) -> None:
-    """Add what the file asks for to `wishes`. Raises DefinitionError for what is no TOML, or of another type."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DefinitionError(f"is no TOML: {error}", path=path, hint="correct the file.") from error
-    place = Place(path=path, line=1)
-    if path.name != "pyproject.toml":
-        _read_pixi(data, place, wishes)
-        return
-    _read_project(_take(data, "project", dict, place), place, wishes)
-    _read_pixi(_take(_take(data, "tool", dict, place), "pixi", dict, place), place, wishes)
-    for name in _take(data, "dependency-groups", dict, place):
-        wishes.leave(place, f"dependency group {name}", _OWN_IMAGE)
+def read_pixi(top: Table, wishes: Wishes) -> None:
+    """Add what the default environment asks for to `wishes`. Raises DefinitionError for what is of another type."""
+    head = top.table("workspace") if "workspace" in top.data else top.table("project")
+    _read_channels(head, wishes)
+    chosen, is_alone = _list_default(top)
+    features = [top.table("feature").table(name) for name in chosen]
+    for feature in features:
+        _read_channels(feature, wishes)
+        _leave_rest(feature, _OF_FEATURE, wishes)
+    features = features if is_alone else [top, *features]
+    for feature in features:
+        _read_packages(feature, wishes)
+        _read_indexes(feature.table("pypi-options"), wishes)
+    for feature in features:
+        _read_system(feature.table("system-requirements"), wishes)
+    for name in top.take("feature", dict):
+        if name not in chosen:
+            wishes.leave(top.place("feature", name), f"feature {name}", OWN_IMAGE)
+    _leave_rest(top, _OF_FEATURE | {"workspace", "project", "feature", "environments"}, wishes)
 
 
-def _read_project(project: dict[str, Any], place: Place, wishes: Wishes) -> None:
-    if needed := _take(project, "requires-python", str, place):
-        wishes.add_conda(f"python {needed}", place)
-    for text in _take_texts(project, "dependencies", place):
-        wishes.add_pip(text, place)
-    for name in _take(project, "optional-dependencies", dict, place):
-        wishes.leave(place, f"optional dependencies {name}", _OWN_IMAGE)
+def _list_default(top: Table) -> tuple[list[str], bool]:
+    """Return the features of the default environment, and whether it is without what every other one has."""
+    environments = top.table("environments")
+    if not isinstance(environments.data.get("default"), dict):
+        return [name for name, _ in environments.texts("default")], False
+    default = environments.table("default")
+    return [name for name, _ in default.texts("features")], default.data.get("no-default-feature") is True
 
 
-def _read_pixi(data: dict[str, Any], place: Place, wishes: Wishes) -> None:
-    head = _take(data, "workspace", dict, place) or _take(data, "project", dict, place)
-    for channel in _take(head, "channels", list, place):
-        name = channel.get("channel") if isinstance(channel, dict) else channel
-        wishes.add_channel(_require(name, "a channel", str, place), place)
-    targets = _take(data, "target", dict, place)
-    tables = [data, *(_take(targets, name, dict, place) for name in _PLATFORMS)]
-    conda: dict[str, Any] = {}
-    wheels: dict[str, Any] = {}
+def _read_packages(feature: Table, wishes: Wishes) -> None:
+    """Take the packages of a feature, of each what the last target says: what several features say holds together."""
+    tables = list(_list_targets(feature))
+    for key, add in (("dependencies", _add_package), ("pypi-dependencies", _add_wheel)):
+        named = {name: (table.table(key), value) for table in tables for name, value in table.take(key, dict).items()}
+        for name, (table, value) in named.items():
+            add(name, value, table, wishes)
     for table in tables:
-        conda |= _take(table, "dependencies", dict, place)
-        wheels |= _take(table, "pypi-dependencies", dict, place)
-        variables = _take(_take(table, "activation", dict, place), "env", dict, place)
-        for name, value in variables.items():
-            wishes.add_variable(name, str(value), place)
-    for name, value in conda.items():
-        _add_package(name, value, place, wishes)
-    for name, value in wheels.items():
-        _add_wheel(name, value, place, wishes)
-    if cuda := _take(data, "system-requirements", dict, place).get("cuda"):
-        asked = str(cuda) if isinstance(cuda, int | float) else cuda
-        asked = _require(asked, "system-requirements.cuda", str, place)
-        if not (wishes.cuda or wishes.cudas):
-            wishes.ask_cuda(asked, place, f"cuda {asked}")
-    _leave_rest(data, place, wishes)
+        _read_activation(table.table("activation"), wishes)
 
 
-def _leave_rest(data: dict[str, Any], place: Place, wishes: Wishes) -> None:
-    for name in _take(data, "feature", dict, place):
-        wishes.leave(place, f"feature {name}", _OWN_IMAGE)
-    for name in _take(data, "tasks", dict, place):
-        wishes.leave(place, f"task {name}", _NO_PLACE)
-    for name in data.keys() - _READ - {"feature", "tasks", "environments"}:
-        wishes.leave(place, f"[{name}]", _NO_PLACE)
+def _list_targets(feature: Table) -> Iterator[Table]:
+    yield feature
+    for name in _PLATFORMS:
+        yield feature.table("target").table(name)
 
 
-def _add_package(name: str, value: Any, place: Place, wishes: Wishes) -> None:
-    node = _read_node(name, value, place)
+def _read_channels(table: Table, wishes: Wishes) -> None:
+    for channel in table.take("channels", list):
+        name = channel.get("channel") if isinstance(channel, dict) else channel
+        wishes.add_channel(table.require(name, "channels", "a channel", str), table.place("channels"))
+
+
+def _read_activation(activation: Table, wishes: Wishes) -> None:
+    for name, value in activation.take("env", dict).items():
+        wishes.add_variable(name, str(value), activation.place("env", name))
+    for script, place in activation.texts("scripts"):
+        wishes.leave(place, f"activation script {script}", NO_PLACE)
+
+
+def _read_indexes(options: Table, wishes: Wishes) -> None:
+    if url := options.take("index-url", str):
+        wishes.add_index(url, options.place("index-url"))
+    for url, place in options.texts("extra-index-urls"):
+        wishes.add_index(url, place)
+    for name in options.data.keys() - {"index-url", "extra-index-urls"}:
+        wishes.leave(options.place(name), f"pypi-options.{name}", NO_PLACE)
+
+
+def _read_system(system: Table, wishes: Wishes) -> None:
+    for name in system.data.keys() - {"cuda"}:
+        wishes.leave(system.place(name), f"system-requirements.{name}", "an image has what its base has")
+    cuda = system.data.get("cuda")
+    if cuda is None:
+        return
+    asked = str(cuda) if isinstance(cuda, int | float) else system.require(cuda, "cuda", "cuda", str)
+    if not (wishes.cuda or wishes.cudas):
+        wishes.ask_cuda(asked, system.place("cuda"), f"cuda {asked}")
+
+
+def _leave_rest(table: Table, known: set[str], wishes: Wishes) -> None:
+    for name in sorted(table.data.keys() - known):
+        wishes.leave(table.place(name), f"[{'.'.join((*table.name, name))}]", NO_PLACE)
+    for task in table.take("tasks", dict):
+        wishes.leave(table.place("tasks", task), f"task {task}", NO_PLACE)
+    for target in _PLATFORMS:
+        place = table.table("target").table(target)
+        for name in sorted(place.data.keys() - _OF_TARGET):
+            wishes.leave(place.place(name), f"[target.{target}.{name}]", NO_PLACE)
+
+
+def _add_package(name: str, value: Any, table: Table, wishes: Wishes) -> None:
+    node, place = _read_node(name, value, table), table.place(name)
     if foreign := sorted(node.keys() - {"version", "build", "channel"}):
         wishes.leave(
             place, f"{name} ({', '.join(foreign)})", "a definition names a package by version, build, channel"
         )
         return
-    words = {key: _require(text, f"{name}.{key}", str, place) for key, text in node.items()}
+    words = {key: table.require(text, name, f"{name}.{key}", str) for key, text in node.items()}
     channel = f"{words['channel']}::" if "channel" in words else ""
     build = words.get("build", "")
     version = words.get("version", "*") if build else _clean_star(words.get("version", ""))
-    wishes.add_conda(f"{channel}{name} {version} {build}".strip(), place)
+    if re.search(r"\s", name):
+        wishes.leave(place, name, "it is no name of a package")
+    else:
+        wishes.add_conda(f"{channel}{name} {version} {build}".strip(), place)
 
 
-def _add_wheel(name: str, value: Any, place: Place, wishes: Wishes) -> None:
-    node = _read_node(name, value, place)
-    if node.keys() & {"path", "git", "url"}:
-        wishes.leave(place, name, "a lock holds wheels of an index only: publish it as a wheel, or install it later")
+def _add_wheel(name: str, value: Any, table: Table, wishes: Wishes) -> None:
+    node, place = _read_node(name, value, table), table.place(name)
+    if node.keys() & _ELSEWHERE:
+        wishes.leave(place, name, NO_WHEEL)
         return
+    wheel = replace(table, name=(*table.name, name), data=node)
     if "index" in node:
-        wishes.add_index(_require(node["index"], f"{name}.index", str, place), place)
-    extras = _take_texts(node, "extras", place)
-    listed = f"[{','.join(extras)}]" if extras else ""
-    version = _clean_star(_require(node.get("version", "*"), f"{name}.version", str, place))
-    wishes.add_pip(f"{name}{listed}{version}", place)
+        wishes.add_index(wheel.require(node["index"], "index", f"{name}.index", str), place)
+    extras = ",".join(text for text, _ in wheel.texts("extras"))
+    version = _clean_star(wheel.require(node.get("version", "*"), "version", f"{name}.version", str))
+    markers = wheel.take("env-markers", str)
+    if foreign := sorted(node.keys() - _OF_WHEEL):
+        wishes.leave(place, f"{name} ({', '.join(foreign)})", NO_PLACE)
+    if version[:1].isalnum():
+        wishes.leave(place, f"{name} {version}", f"a version of a wheel has an operator: =={version}")
+        version = ""
+    wishes.add_pip(f"{name}{f'[{extras}]' if extras else ''}{version}{f' ; {markers}' if markers else ''}", place)
 
 
-def _read_node(name: str, value: Any, place: Place) -> dict[str, Any]:
+def _read_node(name: str, value: Any, table: Table) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    return {"version": _require(value, name, str, place)}
-
-
-def _take(table: dict[str, Any], key: str, kind: type[Kind], place: Place) -> Kind:
-    """Return the value of a key, an empty one where it is not given."""
-    return _require(table[key], key, kind, place) if key in table else kind()
-
-
-def _take_texts(table: dict[str, Any], key: str, place: Place) -> list[str]:
-    return [_require(text, f"an item of {key}", str, place) for text in _take(table, key, list, place)]
-
-
-def _require(value: Any, what: str, kind: type[Kind], place: Place) -> Kind:
-    if isinstance(value, kind):
-        return value
-    raise DefinitionError(f"{what} is not {_KINDS[kind]}", path=place.path, hint="correct the file.")
+    return {"version": table.require(value, name, name, str)}
 
 
 def _clean_star(spec: str) -> str:

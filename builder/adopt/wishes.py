@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
+from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
 from builder.adopt.merging import merge_conda, merge_pip
 from builder.adopt.ranges import Range, read_range
 from builder.adopt.redaction import redact
@@ -28,25 +28,34 @@ if TYPE_CHECKING:
     from builder.adopt.place import Place
 
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
+TRIO = {"torchvision", "torchaudio"}
 _TORCH = {"torch", "pytorch", "pytorch-gpu", "pytorch-cpu"}
-_TRIO = {"torchvision", "torchaudio"}
-_CUDA = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
+_RUNTIMES = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
+_BROUGHT = re.compile(
+    r"triton|pytorch-triton|nvidia-(?:cublas|cuda-(?:cupti|nvrtc|runtime)|cudnn|cufft|cufile|curand|cusolver|cusparse"
+    r"|cusparselt|nccl|nvjitlink|nvshmem|nvtx)(?:-cu\d+)?"
+)
+"""The wheels that torch's own depend on (their metadata, torch 1.13 to 2.9)."""
+
 _TERMS = "it is under Anaconda's Terms of Service: who accepts them adds it, and  accept-anaconda-terms: true"
-_BRACKETS = re.compile(r"(?P<name>[^\s\[\]]+)\[(?P<keys>[^\[\]]+)\]")
-_KEY = re.compile(r"""\s*(version|build|channel)\s*=\s*(?:'([^']*)'|"([^"]*)"|([^\s,'"]+))\s*(?:,|$)""")
+_ROCM = "imgbuild makes images for NVIDIA's GPUs and for the CPU"
 _SPEC = re.compile(r"(?:(?P<channel>\S+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
 _WHOLE = re.compile(r"(?:==?)?\s*(\d+\.\d+\.\d+)(?:\.\*)?(?:[= ][^,|<>]*)?$")
-_VARIANT = re.compile(r"cu(\d+)(\d)$")
+_LABEL = re.compile(r"/label/cuda-(\d+\.\d+)")
+_INDEX = re.compile(r"/whl/(?:(?P<early>nightly|test)/)?(?:cu(?P<major>\d+)(?P<minor>\d)|(?P<cpu>cpu))(?:/|$)")
+_LOCAL = re.compile(r"\+(?:cu(?P<major>\d+)(?P<minor>\d)|(?P<cpu>cpu)|(?P<rocm>rocm[\d.]*))(?:$|,)")
 
 
 @dataclass(slots=True, kw_only=True)
 class Wishes:
     """What is asked for, while a file is read. `left` tells what has no place in a definition, and why.
 
-    `has_anaconda` tells that channels of Anaconda's own are among what is left.
+    `marked`, `runtimes`, `brought` and `trio` are what only the whole file tells the meaning of: requirements of torch
+    with a marker on Python, conda packages of CUDA, wheels that torch depends on, and the versions of torchvision and
+    torchaudio. `has_anaconda` tells that channels of Anaconda's own are among what is left.
     """
 
-    channels: list[str] = field(default_factory=list)
+    channels: dict[str, Place] = field(default_factory=dict)
     has_anaconda: bool = False
     conda: list[str] = field(default_factory=list)
     pip: list[str] = field(default_factory=list)
@@ -58,11 +67,15 @@ class Wishes:
     torches: list[Range] = field(default_factory=list)
     cuda: str | None = None
     cudas: list[Range] = field(default_factory=list)
+    marked: list[tuple[Requirement, Place, str]] = field(default_factory=list)
+    runtimes: list[tuple[str, str, Place]] = field(default_factory=list)
+    brought: list[tuple[str, Place]] = field(default_factory=list)
+    trio: dict[str, str | None] = field(default_factory=dict)
     left: list[tuple[Place, str, str]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was found in the file, not even what is left out."""
+        """Whether nothing was found that a definition has a place for."""
         return not (
             self.conda
             or self.pip
@@ -72,7 +85,6 @@ class Wishes:
             or self.cuda
             or self.cudas
             or self.env
-            or self.left
         )
 
     @property
@@ -87,7 +99,7 @@ class Wishes:
 
     def leave(self, place: Place, text: str, why: str) -> None:
         """Note what is left out, without the credentials in it: what is noted is shown."""
-        self.left.append((place, redact(text), why))
+        self.left.append((place, redact(text), redact(why)))
 
     def add_channel(self, channel: str, place: Place) -> None:
         """Take a conda channel: a name or a URL. `nodefaults` says what a definition does anyway."""
@@ -102,38 +114,39 @@ class Wishes:
             self.leave(place, f"channel {channel}", _TERMS)
             self.has_anaconda = True
         else:
-            self.channels.append(channel)
+            self.channels.setdefault(channel, place)
 
     def add_conda(self, spec: str, place: Place) -> None:
         """Take a conda spec: `numpy`, `numpy=1.26`, `pytorch::pytorch=2.1`, `python >=3.10,<3.13`."""
-        found = _SPEC.fullmatch(_write_plain(spec.split(" #", 1)[0].strip()))
+        found = _SPEC.fullmatch(write_plain(spec.split(" #", 1)[0].strip()))
         if not found:
             self.leave(place, spec, "it is no conda spec")
             return
-        name, rest = found["name"].lower(), found["rest"].strip()
+        name, rest, channel = found["name"].lower(), found["rest"].strip(), found["channel"] or ""
         if name == "python":
-            self.python = _find_minor(rest) or self.python
-            self._ask(self.pythons, rest, place, spec, parts=2)
+            self._ask_python(rest, place, spec)
         elif name in _TORCH:
             self._ask_torch(rest, place, spec)
-            variant = re.search(r"cuda(\d+\.\d+)|cuda(\d+)(\d)(?!\d)", rest)
-            if name == "pytorch-cpu" or re.search(r"[= *_]cpu[_*]", rest):
-                self.cuda = "cpu"
-            elif variant:
-                self.cuda = variant[1] or f"{variant[2]}.{variant[3]}"
-        elif name in _CUDA:
-            self.ask_cuda(rest, place, spec)
-        elif name in _TRIO:
+            self._ask_variant("cpu" if name == "pytorch-cpu" else find_variant(rest), place, spec)
+        elif name in TRIO:
             self.leave(place, spec, "imgbuild takes the one that belongs to the torch of each cell")
-            self._take_pip(name, place)
+            self._take_trio(name, None, place)
         elif name in {"cpuonly", "pip", "pytorch-mutex"}:
-            self.cuda = "cpu" if name == "cpuonly" else self.cuda
+            if name == "cpuonly":
+                self._set_cuda("cpu", place, spec)
+            elif name == "pip" and rest:
+                self.leave(place, spec, "each Python brings its pip")
         else:
-            channel = f"{found['channel']}::" if found["channel"] else ""
-            if needs_anaconda_terms(channel):
+            if needs_anaconda_terms(f"{channel}::"):
                 self.leave(place, f"the channel of {spec}", _TERMS)
                 channel = ""
-            self._take_conda(f"{channel}{name}{_join_spec(rest)}", place)
+            whole = f"{channel}::{name}{join_spec(rest)}" if channel else f"{name}{join_spec(rest)}"
+            if name in _RUNTIMES:
+                label = _LABEL.search(f"/{channel}")
+                self.ask_cuda(rest or (label[1] if label else ""), place, spec)
+                self.runtimes.append((name, whole, place))
+            else:
+                self.take_conda(whole, place)
 
     def add_pip(self, text: str, place: Place) -> None:
         """Take a pip requirement; its marker is judged for Linux."""
@@ -147,27 +160,35 @@ class Wishes:
         if requirement.url:
             self.leave(place, text, "a lock holds wheels of an index only: publish it as a wheel, or install it later")
             return
-        marker = requirement.marker
-        if marker and "python_" not in str(marker) and not marker.evaluate(LINUX):
+        marker, name = requirement.marker, canonicalize_name(requirement.name)
+        if marker and "python_" in str(marker):
+            if name in TRIO | {"torch"}:
+                self.marked.append((requirement, place, text))
+                return
+        elif marker and not marker.evaluate(LINUX):
             self.leave(place, text, "its marker does not hold on Linux")
             return
-        name = canonicalize_name(requirement.name)
-        pinned = next((it.version for it in requirement.specifier if it.operator in {"==", "==="}), None)
-        local = Version(pinned).local if pinned and "*" not in pinned else None
-        if local and (found := _VARIANT.fullmatch(local)):
-            self.cuda = f"{found[1]}.{found[2]}"
-        elif local == "cpu":
-            self.cuda = "cpu"
+        self.take_requirement(requirement, place, text)
+
+    def take_requirement(self, requirement: Requirement, place: Place, text: str) -> None:
+        """Take a requirement whose marker holds, or is to be judged in the image."""
+        name, specifier = canonicalize_name(requirement.name), str(requirement.specifier)
+        if found := _LOCAL.search(specifier):
+            if found["rocm"]:
+                self.leave(place, text, _ROCM)
+            else:
+                self._set_cuda(found["cpu"] or f"{found['major']}.{found['minor']}", place, text)
         if name == "torch":
-            self._ask_torch(re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", str(requirement.specifier))), place, text)
-        elif name in _TRIO:
-            if pinned:
+            self._ask_torch(re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", specifier)), place, text)
+        elif name in TRIO:
+            pinned = re.match(r"===?(\d+(?:\.\d+)+)", specifier)
+            if specifier:
                 self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
-            self._take_pip(name, place)
-        elif name.startswith("nvidia-") or name in {"triton", "pytorch-triton"}:
-            self.leave(place, text, "torch brings the one that it needs")
+            self._take_trio(name, pinned[1] if pinned else None, place)
+        elif _BROUGHT.fullmatch(name):
+            self.brought.append((str(requirement), place))
         else:
-            self._take_pip(re.sub(r"\s+", " ", str(requirement)), place)
+            self.take_pip(re.sub(r"\s+", " ", str(requirement)), place)
 
     def add_variable(self, name: str, value: str, place: Place) -> None:
         """Take a variable; of one that a definition refuses, the name alone is told."""
@@ -179,14 +200,16 @@ class Wishes:
 
     def add_index(self, url: str, place: Place) -> None:
         """Take the address of a pip index: PyTorch's own names a CUDA, any other is the machine's business."""
-        found = re.search(r"/whl/(?:cu(\d+)(\d)|(cpu))/?$", url)
+        found = _INDEX.search(url)
         if found:
-            self.cuda = found[3] or f"{found[1]}.{found[2]}"
-        else:
-            where = "an index is a matter of the machine: name it in a --sources file"
-            self.leave(place, url, where)
+            self._set_cuda(found["cpu"] or f"{found['major']}.{found['minor']}", place, url)
+        if not found:
+            self.leave(place, url, "an index is a matter of the machine: name it in a --sources file")
+        elif found["early"]:
+            self.leave(place, url, "imgbuild takes torch as it was released")
 
-    def _take_conda(self, spec: str, place: Place) -> None:
+    def take_conda(self, spec: str, place: Place) -> None:
+        """Take a spec as a definition writes it; one of a package that is there already joins its."""
         try:
             name = name_conda(read_conda_spec(spec))
         except BadValueError as error:
@@ -200,7 +223,8 @@ class Wishes:
         else:
             self.leave(place, spec, f"{self.conda[at]} is asked for as well, and no spec says both")
 
-    def _take_pip(self, text: str, place: Place) -> None:
+    def take_pip(self, text: str, place: Place) -> None:
+        """Take a requirement as a definition writes it; one of a package that is there already joins its."""
         try:
             name = name_pip(read_pip_spec(text))
         except BadValueError as error:
@@ -214,59 +238,53 @@ class Wishes:
 
     def ask_cuda(self, spec: str, place: Place, text: str) -> None:
         """Take a CUDA (`12.6`) or a range of them (`12`, `>=12.1,<13`); `text` is how it stands in the file."""
-        if minor := _find_minor(spec):
-            self.cuda = minor
+        if minor := find_minor(spec):
+            self._set_cuda(minor, place, text)
         else:
             self._ask(self.cudas, spec, place, text, parts=2)
 
+    def _ask_variant(self, variant: str | None, place: Place, text: str) -> None:
+        if variant == "cpu":
+            self._set_cuda("cpu", place, text)
+        elif variant == "rocm":
+            self.leave(place, text, _ROCM)
+        elif variant:
+            self.ask_cuda(variant, place, text)
+
+    def _set_cuda(self, cuda: str, place: Place, text: str) -> None:
+        if self.cuda not in {None, cuda}:
+            self._tell_other(f"CUDA {self.cuda}" if self.cuda != "cpu" else "the CPU", place, text)
+        self.cuda = self.cuda or cuda
+
+    def _take_trio(self, name: str, pinned: str | None, place: Place) -> None:
+        self.trio[name] = pinned or self.trio.get(name)
+        self.take_pip(name, place)
+
+    def _ask_python(self, spec: str, place: Place, text: str) -> None:
+        minor = find_minor(spec)
+        if minor and self.python not in {None, minor}:
+            self._tell_other(f"Python {self.python}", place, text)
+            return
+        self.python = minor or self.python
+        self._ask(self.pythons, spec, place, text, parts=2)
+
     def _ask_torch(self, spec: str, place: Place, text: str) -> None:
         self.has_torch = True
-        if found := _WHOLE.match(spec):
-            self.torch = found[1]
-        else:
+        if not (found := _WHOLE.match(spec)):
             self._ask(self.torches, spec, place, text, parts=3)
+        elif self.torch not in {None, found[1]}:
+            self._tell_other(f"torch {self.torch}", place, text)
+        else:
+            self.torch = found[1]
+
+    def _tell_other(self, taken: str, place: Place, text: str) -> None:
+        self.leave(place, text, f"{taken} is asked for as well, and was taken: an image is of one")
 
     def _ask(self, ranges: list[Range], spec: str, place: Place, text: str, *, parts: int) -> None:
-        version = _split_build(spec)
+        version = split_build(spec)
         if version in {"", "*"}:
             return
         try:
             ranges.append(read_range(version, place, text, parts=parts))
         except ValueError:
             self.leave(place, text, "it is no version range that is known here")
-
-
-def _write_plain(spec: str) -> str:
-    """Return a spec with its brackets written out: `numpy[version=">=1.2"]` is `numpy >=1.2`.
-
-    Unchanged where a key has no other notation (docs.conda.io, "Package match specifications").
-    """
-    found = _BRACKETS.fullmatch(spec)
-    if not found or _KEY.sub("", found["keys"]).strip():
-        return spec
-    keys = {key: "".join(values) for key, *values in _KEY.findall(found["keys"])}
-    channel = f"{keys['channel']}::" if "channel" in keys else ""
-    return f"{channel}{found['name']} {keys.get('version', '*' if 'build' in keys else '')} {keys.get('build', '')}"
-
-
-def _find_minor(spec: str) -> str | None:
-    """Return major and minor of a version that a spec pins: of `=3.10`, `==3.10.4` and `3.10.* build`."""
-    found = re.fullmatch(r"(?:==?)?\s*(\d+\.\d+)(?:\.(?:\d+|\*))*(?:[= ][^,|<>]*)?", spec)
-    return found[1] if found else None
-
-
-def _split_build(spec: str) -> str:
-    """Return the version part of `>=1.2, <2 build*`, `=1.2=build` or `1.2 build`, without blanks."""
-    tight = re.sub(r"\s*([,|]|[<>=!~]=?)\s*", r"\1", spec.strip())
-    return re.sub(r"(?<=[\w*])=(?!=).*$", "", tight.split(" ", 1)[0])
-
-
-def _join_spec(rest: str) -> str:
-    """Return the version part of a conda spec as a definition writes it: `=1.26`, ` >=1.2,<2`."""
-    if not rest:
-        return ""
-    if rest[0] == "[":
-        return rest
-    if rest[0] in "<>!~":
-        return " " + re.sub(r"\s*,\s*", ",", rest)
-    return rest if rest[0] == "=" else f"={'='.join(rest.split())}"

@@ -32,14 +32,22 @@ def init(folder: Path | None, name: str, source: Path, base: str | None) -> None
     from builder.adopt.definition_text import write_definition
     from builder.adopt.files import read_wishes
     from builder.definition import FILE_NAME, load_definition
+    from builder.definition_values import BadValueError, read_name, suggest
     from builder.files import write_whole
+    from builder.project import list_bases
 
-    target = (folder or Path.cwd()) / "images" / name / FILE_NAME
+    images = (folder or Path.cwd()) / "images"
+    try:
+        target = images / read_name(name) / FILE_NAME
+    except BadValueError as error:
+        raise click.BadParameter(f"{error.message}: {error.hint}", param_hint="NAME") from None
     if target.exists():
         raise ImgbuildError(f"{target} is there already", hint="choose another name, or remove it.")
+    if base and base not in (bases := list_bases(images)):
+        raise click.BadParameter(f"{base} is not a key of bases.yaml: {suggest(base, bases)}", param_hint="--base")
     wishes = read_wishes(source)
     text = write_definition(name, wishes, base=base or wishes.base, origin=source.name)
-    made = not target.parent.exists()
+    made = [it for it in (target.parent, images) if not it.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, text)
@@ -49,8 +57,8 @@ def init(folder: Path | None, name: str, source: Path, base: str | None) -> None
         load_definition(target)
     except DefinitionError as error:
         target.unlink()
-        if made:
-            target.parent.rmdir()
+        for it in made:
+            it.rmdir()
         message = f"{source} asks for what a definition cannot say: {error.message}"
         raise DefinitionError(message, hint=error.hint, path=source) from error
     for place, what, why in wishes.left:

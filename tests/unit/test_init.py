@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 from builder.adopt.redaction import redact
+from builder.cli import cli
 from builder.definition import load_definition
+from builder.errors import ImgbuildError
 from builder.export import export_environment
 from builder.matrix import expand_cells
 from tests.samples import make_conda, make_environment, make_wheel
 
 if TYPE_CHECKING:
+    from click.testing import Result
+
     from builder.definition import Definition
 
-IMGBUILD = Path(sys.executable).with_name("imgbuild")
+PYPI = f"https://pypi.example/packages/00/11/{'a' * 60}"
+TORCH = make_wheel("torch", "2.7.1+cu118", folder="https://files.pytorch.org/whl/cu118")
+
+
+def run(root: Path, source: Path, *more: str, name: str = "mine") -> Result:
+    return CliRunner().invoke(cli, ["--project", str(root), "init", name, "--from", str(source), *more])
 
 
 def init(root: Path, name: str, text: str) -> tuple[Definition, str]:
     """Return the definition that a file of this name and text becomes, and what is said of the rest."""
     source = root / name
     source.write_text(text)
-    argv = [IMGBUILD, "--project", root, "init", "mine", "--from", source]
-    done = subprocess.run(argv, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run(root, source)
+    assert done.exit_code == 0, done.exception
     return load_definition(Path(done.stdout.strip())), done.stderr
+
+
+def refuse(root: Path, name: str, text: str | bytes) -> ImgbuildError:
+    """Return the error that a file of this name and text is refused with."""
+    source = root / name
+    source.write_bytes(text.encode() if isinstance(text, str) else text)
+    error = run(root, source).exception
+    assert isinstance(error, ImgbuildError), error
+    assert not (root / "images").exists()
+    return error
 
 
 ENVIRONMENT = """\
@@ -130,6 +147,10 @@ def test_requirements_txt(tmp_path: Path) -> None:
         "-f https://s3cr3t@index.example/?x=s3cr3t",
         "-f https://index.example/t/s3cr3t",
         "-e git+https://example.org/a.git#egg=a&token=s3cr3t",
+        "--extra-index-url https://index.example/simple?token=s3cr3t",
+        "--index-url https://user:s3cr=s3cr3t@index.example/simple",
+        "-i https://user:#s3cr3t@index.example/simple",
+        "--find-links=https://index.example/p?sig=s3cr3t",
     ],
 )
 def test_credentials_of_what_is_left_out_are_not_shown(line: str, tmp_path: Path) -> None:
@@ -148,7 +169,7 @@ def test_what_holds_no_credentials_is_shown_as_it_is(text: str) -> None:
 def test_pixi_toml(tmp_path: Path) -> None:
     found, said = init(tmp_path, "pixi.toml", PIXI)
     assert [str(it) for it in (*found.python, *found.cuda)] == ["3.11", "12.6"]
-    assert found.conda == ("numpy >=1.26,<3", "bioconda::samtools=1.20")
+    assert found.conda == ("numpy >=1.26,<3", "bioconda::samtools==1.20")
     assert found.pip == ("transformers[torch]>=4.40",)
     assert "left out: mine" in said
     assert "left out: feature test" in said
@@ -180,7 +201,7 @@ no-build = true
 """
     found, said = init(tmp_path, "pixi.toml", text)
     assert found.conda == ("numpy >=1.20", "scipy=1.14.*=*openblas*")
-    assert "left out: [pypi-options]" in said
+    assert "pixi.toml:8: left out: pypi-options.no-build" in said
 
 
 @pytest.mark.parametrize(
@@ -206,8 +227,7 @@ def test_base_is_the_one_whose_conda_has_the_channels(tmp_path: Path, channels: 
 def test_base_that_is_asked_for_is_taken(tmp_path: Path) -> None:
     source = tmp_path / "environment.yml"
     source.write_text("channels: [defaults]\ndependencies: [numpy]\n")
-    argv = [IMGBUILD, "--project", tmp_path, "init", "mine", "--from", source, "--base", "micromamba"]
-    done = subprocess.run(argv, capture_output=True, text=True)
+    done = run(tmp_path, source, "--base", "micromamba")
     assert load_definition(Path(done.stdout.strip())).base == "micromamba"
 
 
@@ -224,7 +244,7 @@ def test_anacondas_channels_are_left_to_who_accepts_their_terms(tmp_path: Path) 
     ("spec", "conda", "cuda"),
     [
         ('numpy[version=">=1.2,<2"]', ("numpy >=1.2,<2",), None),
-        ("numpy[version='1.26',channel=bioconda]", ("bioconda::numpy=1.26",), None),
+        ("numpy[version='1.26',channel=bioconda]", ("bioconda::numpy==1.26",), None),
         ("faiss[build='*cuda*']", ("faiss=*=*cuda*",), None),
         ("https://conda.example/c::numpy", ("https://conda.example/c::numpy",), None),
         ("defaults::numpy", ("numpy",), None),
@@ -232,6 +252,17 @@ def test_anacondas_channels_are_left_to_who_accepts_their_terms(tmp_path: Path) 
         ("pytorch-cpu=2.6.0", (), None),
         ("pytorch=2.6.0=cuda118_generic_py310_h1_0", (), "11.8"),
         ("pytorch=2.6.0=cpu_generic_py310_h1_0", (), None),
+        ("pytorch=*=cuda12*", (), "12.9"),
+        ("pytorch=2.5.*=*cuda12*", (), "12.6"),
+        ("pytorch=2.5.1=cuda12.1_cudnn9_0", (), "12.1"),
+        ("pytorch 2.5.1 cuda120py310h1", (), "12.0"),
+        ("numpy 1.26", ("numpy==1.26",), None),
+        ("numpy=1.26[build=py310*]", ("numpy=1.26.*=py310*",), None),
+        ("pytorch=2.1.0[build=*cuda118*]", (), "11.8"),
+        ("c 1.2|1.3", ("c 1.2|1.3",), None),
+        ("numpy >= 1.20, < 2", ("numpy >=1.20,<2",), None),
+        ("cudatoolkit=11.8", ("cudatoolkit=11.8",), "11.8"),
+        ("nvidia/label/cuda-12.4.1::cuda-toolkit", ("nvidia/label/cuda-12.4.1::cuda-toolkit",), "12.4"),
     ],
 )
 def test_conda_spec_of_every_notation(spec: str, conda: tuple[str, ...], cuda: str | None, tmp_path: Path) -> None:
@@ -339,10 +370,10 @@ def test_plain_list_gets_a_python_and_no_torch(tmp_path: Path) -> None:
 def test_what_is_there_stays(tmp_path: Path) -> None:
     init(tmp_path, "requirements.txt", "requests\n")
     before = (tmp_path / "images/mine/image.yaml").read_text()
-    argv = [IMGBUILD, "--project", tmp_path, "init", "mine", "--from", tmp_path / "requirements.txt"]
-    done = subprocess.run(argv, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "is there already" in done.stderr
+    error = run(tmp_path, tmp_path / "requirements.txt").exception
+    assert isinstance(error, ImgbuildError)
+    assert error.exit_code == 1
+    assert "is there already" in str(error)
     assert (tmp_path / "images/mine/image.yaml").read_text() == before
 
 
@@ -350,12 +381,19 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     ("name", "text", "words"),
     [
         ("environment.yml", "dependencies: [\n", "environment.yml:"),
+        ("environment.yml", "dependencies:\n- numpy\n-\n", "environment.yml:3: is empty"),
+        ("environment.yml", "channels: [[a]]\ndependencies: [numpy]\n", "environment.yml:1: is not a text"),
+        ("environment.yml", "dependencies: [numpy]\nvariables:\n  A:\n", "environment.yml:3: is empty"),
+        ("environment.yml", "services: {web: {image: x}}\n", "line 1: services: a definition has no place"),
+        ("requirements.txt", "-r absent.txt\n", "absent.txt cannot be read: No such file"),
+        ("requirements.txt", b"\xff\xfer\x00", "is not UTF-8"),
+        ("requirements.txt", "-e .\n", "line 1: -e .: code under work"),
         ("pixi.toml", "[a\n", "pixi.toml: is no TOML"),
         ("Pipfile", "", "is of no tool"),
-        ("requirements.txt", "-r absent.txt\n", "absent.txt: cannot be read"),
+        ("requirements.txt", "-r absent.txt\n", "requirements.txt:1: "),
         ("requirements.txt", "-r requirements.txt\n", "include themselves"),
-        ("requirements.txt", "# nothing\n", "asks for no package"),
-        ("pyproject.toml", '[project]\nname = "mine"\n', "asks for no package"),
+        ("requirements.txt", "# nothing\n", "asks for nothing"),
+        ("pyproject.toml", '[project]\nname = "mine"\n', "asks for nothing"),
         ("pyproject.toml", '[project]\ndependencies = "numpy"\n', "dependencies is not a list"),
         ("environment.yml", "dependencies:\n- numpy\n- pip: tqdm\n", "environment.yml:3: pip is not a list"),
         ("environment.yml", "dependencies: numpy\n", "environment.yml:1: dependencies is not a list"),
@@ -366,19 +404,15 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
         ("pixi.toml", '[pypi-dependencies]\ntorch = {version = ["1"]}\n', "torch.version is not text"),
     ],
 )
-def test_unreadable_files_are_refused(name: str, text: str, words: str, tmp_path: Path) -> None:
-    source = tmp_path / name
-    source.write_text(text)
-    argv = [IMGBUILD, "--project", tmp_path, "init", "mine", "--from", source]
-    done = subprocess.run(argv, capture_output=True, text=True)
-    assert done.returncode == 3
-    assert words in done.stderr
-    assert not (tmp_path / "images").exists()
+def test_unreadable_files_are_refused(name: str, text: str | bytes, words: str, tmp_path: Path) -> None:
+    error = refuse(tmp_path, name, text)
+    assert error.exit_code == 3
+    assert words in str(error)
 
 
 def test_exported_environment_comes_back_with_its_pins(tmp_path: Path) -> None:
     conda = (make_conda("python", "3.10.16", "h0_cpython"), make_conda("numpy", "1.26.4", "py310_0"))
-    cell = make_environment(conda=conda, pip=(make_wheel("torch", "2.7.1+cu118"), make_wheel("tqdm", "4.67.0")))
+    cell = make_environment(conda=conda, pip=(TORCH, make_wheel("tqdm", "4.67.0", folder=PYPI)))
     path = tmp_path / "environment.yml"
     path.write_text(export_environment(cell, "https://download.pytorch.org/whl/cu118"))
     assert yaml.safe_load(path.read_text())
@@ -440,8 +474,263 @@ def test_what_is_brought_by_nothing_in_the_file_stays(tmp_path: Path) -> None:
 def test_environment_of_a_cell_comes_back_as_what_was_asked_for(tmp_path: Path) -> None:
     brought = [make_conda(name, "1.0", "h_0") for name in ("_openmp_mutex", "ld_impl_linux-64", "openssl", "libzlib")]
     asked = [make_conda("numpy", "1.26.4", "py310_0"), make_conda("python", "3.10.16", "h0_cpython")]
-    cell = make_environment(conda=(*brought, *asked), pip=(make_wheel("torch", "2.7.1+cu118"),))
+    cell = make_environment(conda=(*brought, *asked), pip=(TORCH,))
     text = export_environment(cell, "https://download.pytorch.org/whl/cu118")
     found, _ = init(tmp_path, "environment.yml", text)
     assert [str(it) for it in (*found.python, *found.cuda, found.torch.version)] == ["3.10", "11.8", "2.7.1"]
     assert (found.conda, found.pip) == (("numpy=1.26.4",), ())
+
+
+@pytest.mark.parametrize(
+    ("lines", "python", "torch"),
+    [
+        ('torch==2.1.0; python_version>="3.8"\ntorch==1.13.1; python_version<"3.8"\n', "3.11", "2.1.0"),
+        ('torch==1.13.1; python_version<"3.8"\npython-dateutil\n', "3.15", None),
+    ],
+)
+def test_torch_for_another_python_is_left_out(lines: str, python: str, torch: str | None, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", lines)
+    assert [str(it) for it in found.python] == [python]
+    assert (str(found.torch.version) if found.torch.version else None) == torch
+    assert 'left out: torch==1.13.1; python_version<"3.8": its marker does not hold for Python 3.14 on' in said
+
+
+def test_toolkit_beside_torch_stays_and_what_names_its_cuda_goes(tmp_path: Path) -> None:
+    specs = ["pytorch", "pytorch-cuda=12.6", "cudatoolkit", "cuda-toolkit=12.6", "ninja"]
+    found, said = init(tmp_path, "environment.yml", json.dumps({"dependencies": specs}))
+    assert found.conda == ("ninja", "cuda-toolkit=12.6")
+    assert [str(it) for it in found.cuda] == ["12.6"]
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("specs", "words"),
+    [
+        (["pytorch-cuda=11.8", "cpuonly"], "cpuonly: CUDA 11.8 is asked for as well"),
+        (["python=3.10", "python=3.11"], "python=3.11: Python 3.10 is asked for as well"),
+        (["pytorch=2.1.0", {"pip": ["torch==2.5.1"]}], "torch==2.5.1: torch 2.1.0 is asked for as well"),
+        (["python=3.11", "pip<24.1"], "pip<24.1: each Python brings its pip"),
+        (["pytorch=2.5.1=rocm62_py310"], "rocm62_py310: imgbuild makes images for NVIDIA's GPUs"),
+        (["python=3.11", {"pip": ["torch==2.3.1+rocm6.0"]}], "rocm6.0: imgbuild makes images for NVIDIA's GPUs"),
+        (["pytorch", "numpy"], "channel pytorch: the matrix brings what torch needs of it"),
+    ],
+)
+def test_what_is_not_taken_is_said(specs: list[object], words: str, tmp_path: Path) -> None:
+    asked = {"channels": ["pytorch", "conda-forge"], "dependencies": specs}
+    assert words in init(tmp_path, "environment.yml", json.dumps(asked))[1]
+
+
+@pytest.mark.parametrize(
+    ("channels", "taken"),
+    [
+        (["bioconda"], ("bioconda", "conda-forge")),
+        (["nvidia", "conda-forge"], ("nvidia", "conda-forge")),
+        (["https://conda.anaconda.org/bioconda"], ("https://conda.anaconda.org/bioconda", "conda-forge")),
+        (["https://conda.example/all"], ("https://conda.example/all",)),
+    ],
+)
+def test_some_channel_has_python(channels: list[str], taken: tuple[str, ...], tmp_path: Path) -> None:
+    asked = {"channels": channels, "dependencies": ["numpy"]}
+    assert init(tmp_path, "environment.yml", json.dumps(asked))[0].channels == taken
+
+
+def test_torchvision_alone_asks_for_the_torch_that_it_belongs_to(tmp_path: Path) -> None:
+    found, _ = init(tmp_path, "requirements.txt", "torchvision==0.20.1\n")
+    assert str(found.torch.version) == "2.5.1"
+    assert found.pip == ("torchvision",)
+
+
+def test_wheels_of_nvidia_that_torch_does_not_bring_stay(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", "torch\nnvidia-ml-py>=12\nnvidia-cudnn-cu12==9.1\ntriton\n")
+    assert found.pip == ("nvidia-ml-py>=12",)
+    assert "requirements.txt:3: left out: nvidia-cudnn-cu12==9.1: torch brings" in said
+    (tmp_path / "images/mine/image.yaml").unlink()
+    assert init(tmp_path, "requirements.txt", "jax\ntriton\n")[0].pip == ("jax", "triton")
+
+
+@pytest.mark.parametrize(
+    ("line", "cuda", "words"),
+    [
+        ("-f https://download.pytorch.org/whl/cu118/torch_stable.html", "11.8", ""),
+        ("--index-url=https://download.pytorch.org/whl/cpu", None, ""),
+        ("--index-url https://download.pytorch.org/whl/nightly/cu128", "12.8", "as it was released"),
+    ],
+)
+def test_address_of_pytorch_names_a_cuda(line: str, cuda: str | None, words: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", f"{line}\ntorch\n")
+    assert [str(it) if it else None for it in found.cuda] == [cuda]
+    assert words in said
+
+
+def test_lines_of_requirements_are_read_as_pip_reads_them(tmp_path: Path) -> None:
+    text = "numpy==1.26\t# pinned\nfoo==1 --config-settings=a=b\nbar==1.0\t--hash=sha256:00\nodd===weird\nlast==2.0 \\"
+    found, said = init(tmp_path, "requirements.txt", text)
+    assert found.pip == ("numpy==1.26", "foo==1", "bar==1.0", "odd===weird", "last==2.0")
+    (line,) = said.splitlines()
+    assert line.endswith("requirements.txt:2: left out: --config-settings=a=b: a definition has no place for it")
+
+
+UV = """\
+[project]
+requires-python = ">=3.10,<3.12"
+dynamic = ["dependencies"]
+dependencies = [
+    "mylib",
+    "torch==2.5.1",
+    "tool>=1",
+]
+
+[tool.uv.sources]
+mylib = {path = "../mylib"}
+torch = [{index = "cu118", marker = "sys_platform == 'linux'"}, {index = "mac", marker = "sys_platform == 'darwin'"}]
+
+[[tool.uv.index]]
+name = "cu118"
+url = "https://download.pytorch.org/whl/cu118"
+explicit = true
+
+[tool.poetry.dependencies]
+numpy = "^1.26"
+"""
+
+
+UV_INDEXES = """\
+[project]
+requires-python = ">=3.10"
+dependencies = ["torch", "numpy"]
+
+[tool.uv]
+extra-index-url = ["https://d.example/simple"]
+
+[[tool.uv.index]]
+url = "https://a.example/simple"
+[[tool.uv.index]]
+url = "https://b.example/simple"
+[[tool.uv.index]]
+name = "cpu"
+url = "https://download.pytorch.org/whl/cpu"
+[[tool.uv.index]]
+name = "cu128"
+url = "https://download.pytorch.org/whl/cu128"
+
+[tool.uv.sources]
+torch = [SOURCES]
+"""
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        """{index = "cpu", marker = "sys_platform != 'linux'"}, {index = "cu128", marker = "os_name == 'posix'"}""",
+        """{index = "cpu", extra = "cpu"}, {index = "cu128"}""",
+        """{index = "cpu", marker = "python_version < '3.9'"}, {index = "cu128", marker = "python_version > '3.8'"}""",
+    ],
+)
+def test_index_that_uv_takes_torch_from_names_its_cuda(sources: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "pyproject.toml", UV_INDEXES.replace("SOURCES", sources))
+    assert [str(it) for it in found.cuda] == ["12.8"]
+    for host in "abd":
+        assert f"https://{host}.example/simple: an index is a matter of the machine" in said
+
+
+def test_sources_of_uv_are_followed_and_poetrys_are_said(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "pyproject.toml", UV)
+    assert found.pip == ("tool>=1",)
+    assert [str(it) for it in (*found.python, *found.cuda, found.torch.version)] == ["3.11", "11.8", "2.5.1"]
+    assert "pyproject.toml:5: left out: mylib: a lock holds wheels of an index only" in said
+    assert "pyproject.toml:3: left out: dependencies: the project's build works it out" in said
+    assert "pyproject.toml:19: left out: [tool.poetry.dependencies]" in said
+
+
+PIXI_DEFAULT = """\
+[workspace]
+channels = ["conda-forge"]
+
+[environments]
+default = ["cuda"]
+test = ["test"]
+
+[feature.cuda.dependencies]
+pytorch-gpu = "*"
+numpy = "1.26"
+
+[feature.cuda.activation]
+scripts = ["setup.sh"]
+
+[feature.test.dependencies]
+pytest = "*"
+
+[pypi-options]
+extra-index-urls = ["https://download.pytorch.org/whl/cu118"]
+
+[pypi-dependencies]
+pywin32 = {version = "*", env-markers = "sys_platform == 'win32'"}
+loose = "1.0"
+"""
+
+
+def test_pixis_default_environment_has_its_features(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "pixi.toml", PIXI_DEFAULT)
+    assert (found.conda, found.pip) == (("numpy==1.26",), ("loose",))
+    assert found.torch.wanted
+    assert [str(it) for it in found.cuda] == ["11.8"]
+    for words in (
+        "pixi.toml:13: left out: activation script setup.sh",
+        "pixi.toml:15: left out: feature test",
+        "pixi.toml:22: left out: pywin32",
+        "pixi.toml:23: left out: loose 1.0: a version of a wheel has an operator: ==1.0",
+    ):
+        assert words in said
+    assert "feature cuda" not in said
+
+
+PIXI_FEATURE = """\
+[dependencies]
+numpy = ">=1.24,<2"
+scipy = "*"
+
+[feature.gpu.dependencies]
+numpy = ">=1.25"
+
+[system-requirements]
+libc = "2.17"
+"""
+
+
+@pytest.mark.parametrize(
+    ("default", "conda"),
+    [
+        ('["gpu"]', ("numpy >=1.24,<2,>=1.25", "scipy")),
+        ('{features = ["gpu"]}', ("numpy >=1.24,<2,>=1.25", "scipy")),
+        ('{features = ["gpu"], no-default-feature = true}', ("numpy >=1.25",)),
+        ("[]", ("numpy >=1.24,<2", "scipy")),
+    ],
+)
+def test_what_several_features_say_of_a_package_holds_together(
+    default: str, conda: tuple[str, ...], tmp_path: Path
+) -> None:
+    found, said = init(tmp_path, "pixi.toml", f"{PIXI_FEATURE}[environments]\ndefault = {default}\n")
+    assert found.conda == conda
+    assert ("system-requirements.libc" in said) is ("scipy" in conda)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [("a/b", (), "cannot name an image"), ("mine", ("--base", "nope"), "nope is not a key of bases.yaml")],
+)
+def test_what_no_definition_can_have_is_refused_before_it_is_written(
+    name: str, more: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "requirements.txt"
+    source.write_text("requests\n")
+    done = run(tmp_path, source, *more, name=name)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert not (tmp_path / "images").exists()
+
+
+def test_no_secret_goes_into_a_definition(tmp_path: Path) -> None:
+    asked = {"channels": ["https://conda.example/c?token=s3cr3t"], "variables": {"OPENAI_KEY": "s3cr3t"}}
+    _, said = init(tmp_path, "environment.yml", json.dumps({**asked, "dependencies": ["numpy"]}))
+    assert "s3cr3t" not in said + (tmp_path / "images/mine/image.yaml").read_text()
+    assert "OPENAI_KEY looks like a secret" in said
