@@ -28,7 +28,7 @@ from tests.kit.channel import plan_index
 from tests.kit.cpython import plan_python
 from tests.kit.native import NATIVE
 from tests.kit.server import HOST, Handler
-from tests.kit.steps import Progress, run_step
+from tests.kit.steps import Progress, run_steps
 from tests.kit.wheels import NOARCH_WHEELS
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def make_replica(kit: Path, factor: int) -> Replica:
     """Return the replica at a factor, made in the kit's folder unless it is there. Raises KitError."""
     pythons = tuple(dict.fromkeys(PYTHONS.values()))
     with lock_kit(kit):
-        for step in (BASE, NATIVE, NOARCH_WHEELS, *(step for python in pythons for step in plan_python(python))):
-            run_step(step, kit)
-        run_step(plan_index(kit), kit)
+        compiling, packing = zip(*map(plan_python, pythons), strict=True)
+        run_steps((*compiling, NATIVE, BASE, NOARCH_WHEELS, *packing), kit)
+        run_steps([plan_index(kit)], kit)
         locked = {python: read_kit_packages(kit, python) for python in pythons}
         cells = plan_copies(read_sample(), factor)
         sources = [PATH, *(Path(str(module.__file__)) for module in (archives, copies, sys.modules[__name__]))]

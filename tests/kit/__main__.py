@@ -19,7 +19,7 @@ from tests.kit.errors import KitError
 from tests.kit.native import NATIVE
 from tests.kit.project import write_project
 from tests.kit.server import ensure_server, stop_server
-from tests.kit.steps import Step, is_done, run_step
+from tests.kit.steps import Step, is_done, run_steps
 from tests.kit.torch_wheel import TORCH, read_cpu_version
 from tests.kit.wheels import NOARCH_WHEELS, plan_wheels
 from tests.kit.workspace import find_kit
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 def plan_steps(pythons: tuple[str, ...]) -> tuple[Step, ...]:
-    """Return what has to be made before the channel can be indexed, in order."""
-    per_python = (step for python in pythons for step in (*plan_python(python), plan_wheels(python)))
-    return BASE, NATIVE, NOARCH_WHEELS, *per_python, TORCH
+    """Return what has to be made before the channel can be indexed: what takes longest first."""
+    compiling, packing = zip(*map(plan_python, pythons), strict=True)
+    return *compiling, NATIVE, BASE, NOARCH_WHEELS, TORCH, *map(plan_wheels, pythons), *packing
 
 
 @contextmanager
@@ -61,9 +61,8 @@ def read_store() -> Store:
 def bring_up(root: Path, pythons: tuple[str, ...]) -> None:
     with lock_kit(root):
         engine = ensure_engine(root, read_store())
-        for step in plan_steps(pythons):
-            run_step(step, root)
-        run_step(plan_index(root), root)
+        run_steps(plan_steps(pythons), root)
+        run_steps([plan_index(root)], root)
         import_base(engine, root)
         server = ensure_server(root)
         write_project(root, server, read_cpu_version(root))

@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
@@ -21,7 +23,7 @@ from tests.kit import cpython, debian, engine, native, project, server, torch_wh
 from tests.kit.conda_package import PLACEHOLDER, Package, write_package
 from tests.kit.errors import KitError
 from tests.kit.processes import read_pid
-from tests.kit.steps import SOURCES, Step, is_done, run_step
+from tests.kit.steps import SOURCES, Step, is_done, run_step, run_steps
 from tests.kit.workspace import Workspace, find_kit
 
 DEB822 = """\
@@ -313,6 +315,42 @@ def test_step_depends_on_the_steps_before_it() -> None:
         return Step(name="second", doing="", make=lambda _: (), sources=(), after=(first,))
 
     assert plan("a").digest_inputs() != plan("b").digest_inputs()
+
+
+def test_steps_are_made_side_by_side_and_after_those_that_they_need(tmp_path: Path) -> None:
+    together = threading.Barrier(2, timeout=60)
+    made: list[str] = []
+
+    def plan(name: str, *after: Step, meets: bool = False) -> Step:
+        def make(_: Workspace) -> tuple[Path, ...]:
+            if meets:
+                together.wait()
+            made.append(name)
+            return ()
+
+        return Step(name=name, doing="", make=make, sources=(), after=after)
+
+    one, two = plan("one", meets=True), plan("two", meets=True)
+    run_steps((one, two, plan("last", one, two)), tmp_path)
+    assert sorted(made[:2]) == ["one", "two"]
+    assert made[2:] == ["last"]
+
+
+def test_step_that_fails_is_told_and_no_others_begin(tmp_path: Path) -> None:
+    def fail(workspace: Workspace) -> NoReturn:
+        workspace.run("false")
+        raise AssertionError("the command fails")
+
+    begun: list[Workspace] = []
+
+    def begin(workspace: Workspace) -> tuple[Path, ...]:
+        begun.append(workspace)
+        return ()
+
+    broken = Step(name="broken", doing="", make=fail, sources=())
+    with pytest.raises(KitError, match="broken: `false` failed"):
+        run_steps((broken, Step(name="next", doing="", make=begin, sources=(), after=(broken,))), tmp_path)
+    assert not begun
 
 
 def test_failed_command_names_its_log(tmp_path: Path) -> None:
