@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
-from docker.context import ContextAPI
-from docker.context.config import get_current_context_name
+from docker.constants import DEFAULT_UNIX_SOCKET
 
 from builder.errors import EngineError
 
@@ -25,18 +26,38 @@ def settle_host() -> None:
     reached by ssh or with keys of the context's own.
     """
     if not os.environ.get(_HOST):
-        os.environ[_HOST] = _find_host(os.environ.get(_CONTEXT) or get_current_context_name() or "default")
+        folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        os.environ[_HOST] = _find_host(folder / "contexts", os.environ.get(_CONTEXT) or _read_current(folder))
 
 
-def _find_host(name: str) -> str:
+def _read_current(folder: Path) -> str:
+    """Return the name of the context that is in use; a configuration that cannot be read names none."""
     try:
-        context = ContextAPI.get_context(name)
-    except Exception as error:  # docker-py raises nothing narrower, and what a file lacks as KeyError
-        raise EngineError(f"docker's context {name} cannot be read: {error}", hint=_HINT) from error
-    if context is None or not context.Host:
-        raise EngineError(f"docker's context {name} does not exist, or names no engine", hint=_HINT)
-    if context.Host.startswith("ssh://"):
+        name = json.loads((folder / "config.json").read_bytes())["currentContext"]
+    except (OSError, ValueError, TypeError, LookupError):
+        return "default"
+    return name if name and isinstance(name, str) else "default"
+
+
+def _find_host(folder: Path, name: str) -> str:
+    """Return the address of a context's engine.
+
+    docker-py would look for contexts in the working folder where there is no config.json
+    (docker.context.config.get_context_dir), and a checkout is not to choose the engine.
+    """
+    if name == "default":
+        return DEFAULT_UNIX_SOCKET.removeprefix("http+")
+    key = hashlib.sha256(name.encode()).hexdigest()
+    try:
+        host = json.loads((folder / "meta" / key / "meta.json").read_bytes())["Endpoints"]["docker"]["Host"]
+    except FileNotFoundError:
+        raise EngineError(f"docker's context {name} does not exist", hint=_HINT) from None
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise EngineError(f"docker's context {name} cannot be read: {error!r}", hint=_HINT) from error
+    if not isinstance(host, str) or not host:
+        raise EngineError(f"docker's context {name} names no engine", hint=_HINT)
+    if host.startswith("ssh://"):
         raise EngineError(f"docker's context {name} is reached by ssh, which imgbuild does not use", hint=_HINT_BARE)
-    if Path(context.tls_path, "docker").is_dir():
+    if (folder / "tls" / key / "docker").is_dir():
         raise EngineError(f"docker's context {name} has TLS keys, which imgbuild does not use", hint=_HINT_BARE)
-    return str(context.Host)
+    return host

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from math import inf
 from typing import TYPE_CHECKING
+
+import yaml
 
 from builder.adopt.choice import choose_cell
 
@@ -37,16 +40,19 @@ def _list_lines(name: str, wishes: Wishes, base: str, origin: str) -> Iterator[s
             yield from (f"  - {_quote(spec)}" for spec in specs)
     if wishes.env:
         yield "env:"
-        yield from (f"  {key}: {json.dumps(value)}" for key, value in sorted(wishes.env.items()))
+        yield from (f"  {key}: {_write_quoted(value)}" for key, value in sorted(wishes.env.items()))
 
 
 def _list_channels(wishes: Wishes) -> list[str]:
     """Return the channels of the file, and conda-forge after them where none of them has Python."""
     channels = list(wishes.channels)
-    named = {channel.rstrip("/").rpartition("/")[2] for channel in channels}
     own = any("://" in it and not it.startswith("https://conda.anaconda.org/") for it in channels)
-    return channels if own or named & {"conda-forge", "anaconda"} else [*channels, "conda-forge"]
+    return channels if own or wishes.channel_names & {"conda-forge", "anaconda"} else [*channels, "conda-forge"]
 
 
 def _quote(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) else _write_quoted(text)
+
+
+def _write_quoted(text: str) -> str:
+    return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=inf)).rstrip("\n")

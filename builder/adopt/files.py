@@ -10,6 +10,7 @@ from builder.adopt.exported import drop_build, find_brought, name_exact
 from builder.adopt.pixi_toml import read_pixi
 from builder.adopt.place import Place
 from builder.adopt.pyproject import read_pyproject
+from builder.adopt.reasons import NO_PLACE
 from builder.adopt.settling import settle
 from builder.adopt.toml_table import read_table
 from builder.adopt.wishes import Wishes
@@ -19,8 +20,7 @@ from builder.errors import DefinitionError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HINT = "give an environment.yml, a requirements.txt or a pixi.toml."
-_NO_PLACE = "a definition has no place for it"
+_KINDS = "an environment.yml, a requirements.txt, a pixi.toml or a pyproject.toml"
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _OPTION = re.compile(r"(?P<option>--[\w-]+|-\w)(?:\s*=\s*|\s*)(?P<value>.*)")
 _INDEXES = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f")
@@ -41,10 +41,10 @@ def read_wishes(path: Path) -> Wishes:
         case ".txt" | ".in":
             _read_requirements(path, wishes, ())
         case _:
-            raise DefinitionError(f"{path.name} is of no tool that is known here", path=path, hint=_HINT)
+            raise DefinitionError(f"{path.name} is of no tool that is known here", path=path, hint=f"give {_KINDS}.")
     settle(wishes)
     if wishes.is_empty:
-        hint = "list packages in it, or give another: an environment.yml, a requirements.txt or a pixi.toml."
+        hint = f"list packages in it, or give another: {_KINDS}."
         left = "".join(f"\n  line {place.line}: {what}: {why}" for place, what, why in wishes.left[:5])
         raise DefinitionError(f"asks for nothing that a definition has a place for{left}", path=path, hint=hint)
     return wishes
@@ -69,7 +69,7 @@ def _read_environment(document: Document, wishes: Wishes) -> None:
             case (("name" | "prefix"), _) | (("dependencies" | "channels" | "variables"), None):
                 pass
             case _:
-                wishes.leave(place(key), key, _NO_PLACE)
+                wishes.leave(place(key), key, NO_PLACE)
 
 
 def _read_dependencies(document: Document, items: list[Value], wishes: Wishes) -> None:
@@ -99,7 +99,7 @@ def _read_pip_section(document: Document, number: int, section: dict[str, Value]
         at = ("dependencies", number, key)
         place = Place(path=document.path, line=document.lines.get(at, 1))
         if key != "pip":
-            wishes.leave(place, key, _NO_PLACE)
+            wishes.leave(place, key, NO_PLACE)
             continue
         if not isinstance(parts, list):
             raise document.refuse(at, "pip is not a list", "write  - item  lines")
@@ -153,7 +153,7 @@ def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, .
         wishes.add_pip(requirement, place)
         for option in options:
             if not option.startswith("--hash"):
-                wishes.leave(place, option, _NO_PLACE)
+                wishes.leave(place, option, NO_PLACE)
         return
     try:
         option, value = found["option"], " ".join(shlex.split(found["value"]))
@@ -169,4 +169,4 @@ def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, .
     elif option in {"-e", "--editable"}:
         wishes.leave(place, text, "code under work is mounted with docker run, or installed by an image FROM this one")
     else:
-        wishes.leave(place, text, _NO_PLACE)
+        wishes.leave(place, text, NO_PLACE)

@@ -9,21 +9,21 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from builder.adopt.reasons import NO_PLACE, NO_WHEEL, OWN_IMAGE
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Set
+
+    from builder.adopt.place import Place
     from builder.adopt.toml_table import Table
     from builder.adopt.wishes import Wishes
-
-NO_PLACE = "a definition has no place for it"
-OWN_IMAGE = "make an image of its own for it, which extends this one"
-NO_WHEEL = "a lock holds wheels of an index only: publish it as a wheel, or install it later"
 
 _PLATFORMS = ("unix", "linux", "linux-64")
 """The targets that hold on linux-64; a later one says more than those before it."""
 
 _OF_FEATURE = {"dependencies", "pypi-dependencies", "pypi-options", "activation", "system-requirements", "target"}
-_OF_FEATURE |= {"channels", "tasks"}
+_OF_FEATURE |= {"channels", "platforms", "tasks"}
+_OF_SOLVE = ("channel-priority", "exclude-newer", "pypi-exclude-newer", "solve-strategy")
 _OF_TARGET = {"dependencies", "pypi-dependencies", "activation"}
 _OF_WHEEL = {"version", "extras", "index", "env-markers"}
 _ELSEWHERE = {"path", "git", "url"}
@@ -32,18 +32,21 @@ _ELSEWHERE = {"path", "git", "url"}
 def read_pixi(top: Table, wishes: Wishes) -> None:
     """Add what the default environment asks for to `wishes`. Raises DefinitionError for what is of another type."""
     head = top.table("workspace") if "workspace" in top.data else top.table("project")
-    _read_channels(head, wishes)
     chosen, is_alone = _list_default(top)
     features = [top.table("feature").table(name) for name in chosen]
+    _read_channels([*features, head], wishes)
     for feature in features:
-        _read_channels(feature, wishes)
         _leave_rest(feature, _OF_FEATURE, wishes)
     features = features if is_alone else [top, *features]
     for feature in features:
         _read_packages(feature, wishes)
-        _read_indexes(feature.table("pypi-options"), wishes)
+    for table in (head, *features):
+        _read_indexes(table.table("pypi-options"), wishes)
     for feature in features:
         _read_system(feature.table("system-requirements"), wishes)
+    _read_platforms(head, {name for feature in features for name in feature.take("platforms", list)}, wishes)
+    for name in sorted(head.data.keys() & _OF_SOLVE):
+        wishes.leave(head.place(name), name, NO_PLACE)
     for name in top.take("feature", dict):
         if name not in chosen:
             wishes.leave(top.place("feature", name), f"feature {name}", OWN_IMAGE)
@@ -76,10 +79,17 @@ def _list_targets(feature: Table) -> Iterator[Table]:
         yield feature.table("target").table(name)
 
 
-def _read_channels(table: Table, wishes: Wishes) -> None:
-    for channel in table.take("channels", list):
-        name = channel.get("channel") if isinstance(channel, dict) else channel
-        wishes.add_channel(table.require(name, "channels", "a channel", str), table.place("channels"))
+def _read_channels(tables: Iterable[Table], wishes: Wishes) -> None:
+    """Take the channels of the tables, those before the others of which that is said."""
+    named: list[tuple[int, str, Place]] = []
+    for table in tables:
+        for channel in table.take("channels", list):
+            node = channel if isinstance(channel, dict) else {"channel": channel}
+            name = table.require(node.get("channel"), "channels", "a channel", str)
+            priority = table.require(node.get("priority", 0), "channels", "the priority of a channel", int)
+            named.append((-priority, name, table.place("channels")))
+    for _, name, place in sorted(named, key=lambda it: it[0]):
+        wishes.add_channel(name, place)
 
 
 def _read_activation(activation: Table, wishes: Wishes) -> None:
@@ -92,21 +102,44 @@ def _read_activation(activation: Table, wishes: Wishes) -> None:
 def _read_indexes(options: Table, wishes: Wishes) -> None:
     if url := options.take("index-url", str):
         wishes.add_index(url, options.place("index-url"))
-    for url, place in options.texts("extra-index-urls"):
+    extra = [it.get("url") if isinstance(it, dict) else it for it in options.take("extra-index-urls", list)]
+    for url, place in replace(options, data={"extra-index-urls": extra}).texts("extra-index-urls"):
         wishes.add_index(url, place)
-    for name in options.data.keys() - {"index-url", "extra-index-urls"}:
+    for name in sorted(options.data.keys() - {"index-url", "extra-index-urls"}):
         wishes.leave(options.place(name), f"pypi-options.{name}", NO_PLACE)
 
 
 def _read_system(system: Table, wishes: Wishes) -> None:
-    for name in system.data.keys() - {"cuda"}:
+    for name in sorted(system.data.keys() - {"cuda"}):
         wishes.leave(system.place(name), f"system-requirements.{name}", "an image has what its base has")
-    cuda = system.data.get("cuda")
-    if cuda is None:
-        return
-    asked = str(cuda) if isinstance(cuda, int | float) else system.require(cuda, "cuda", "cuda", str)
+    if "cuda" in system.data:
+        _ask_cuda(system.data["cuda"], system, "cuda", wishes)
+
+
+def _read_platforms(workspace: Table, chosen: Set[str], wishes: Wishes) -> None:
+    """Ask for the CUDA of linux-64, or of those of its kinds that features have chosen; not where one does without."""
+    entries = [it if isinstance(it, dict) else {"name": it} for it in workspace.take("platforms", list)]
+    here = [it for it in entries if it.get("platform", it.get("name")) == "linux-64"]
+    if chosen:
+        here = [it for it in here if any(_names(name, it) for name in chosen)]
+    cudas = [it.get("cuda", it.get("__cuda")) for it in here]
+    if cudas and None not in cudas:
+        driver = cudas[0].get("driver") if isinstance(cudas[0], dict) else cudas[0]
+        _ask_cuda(driver, workspace, "platforms", wishes)
+
+
+def _names(name: str, entry: dict[str, Any]) -> bool:
+    """Return whether a feature means this platform; one without a name is called linux-64-cuda-12-0 or the like."""
+    return name in {entry.get("name"), entry.get("platform")} or (
+        "name" not in entry and name.startswith(f"{entry['platform']}-")
+    )
+
+
+def _ask_cuda(cuda: Any, table: Table, key: str, wishes: Wishes) -> None:
+    """Ask for the CUDA that a machine has to have, unless packages have said which one they are for."""
+    asked = str(cuda) if isinstance(cuda, int | float) else table.require(cuda, key, "cuda", str)
     if not (wishes.cuda or wishes.cudas):
-        wishes.ask_cuda(asked, system.place("cuda"), f"cuda {asked}")
+        wishes.ask_cuda(asked, table.place(key), f"cuda {asked}")
 
 
 def _leave_rest(table: Table, known: set[str], wishes: Wishes) -> None:

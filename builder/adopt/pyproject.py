@@ -11,14 +11,16 @@ from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from builder.adopt.pixi_toml import NO_WHEEL, OWN_IMAGE, read_pixi
-from builder.adopt.settling import describe_python
+from builder.adopt.markers import holds
+from builder.adopt.pixi_toml import read_pixi
+from builder.adopt.reasons import NO_WHEEL, OWN_IMAGE
+from builder.adopt.settling import find_python
+from builder.adopt.wishes import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from builder.adopt.toml_table import Table
-    from builder.adopt.wishes import Wishes
 
 _WORKED_OUT = "the project's build works it out: write it into a requirements.txt, and give that"
 _EXPORT = "give a requirements.txt: `poetry export` writes one"
@@ -32,10 +34,10 @@ def read_pyproject(top: Table, wishes: Wishes) -> None:
     uv = tool.table("uv")
     indexes = list(uv.tables("index"))
     sources = {canonicalize_name(name): it for name, it in uv.take("sources", dict).items()}
-    about = describe_python(wishes)
+    python = _find_python(project, wishes)
     chosen: list[Any] = []
     for text, place in project.texts("dependencies"):
-        source = _find_source(sources, text, about)
+        source = _find_source(sources, text, python)
         if source.keys() & {"path", "git", "url", "workspace"}:
             wishes.leave(place, text, NO_WHEEL)
         else:
@@ -63,21 +65,33 @@ def read_pyproject(top: Table, wishes: Wishes) -> None:
     read_pixi(tool.table("pixi"), wishes)
 
 
-def _find_source(sources: Mapping[NormalizedName, Any], text: str, about: dict[str, str]) -> dict[str, Any]:
+def _find_python(project: Table, wishes: Wishes) -> str:
+    """Return the Python that the markers of dependencies, and with them those of their sources, are judged for."""
+    alike = Wishes(python=wishes.python, pythons=wishes.pythons)
+    for text, place in project.texts("dependencies"):
+        alike.add_pip(text, place)
+    return find_python(alike)
+
+
+def _find_source(sources: Mapping[NormalizedName, Any], text: str, python: str) -> dict[str, Any]:
     """Return where uv takes a dependency from, without extras and groups; empty for an index like any other."""
     try:
         found = sources.get(canonicalize_name(Requirement(text).name), {})
     except InvalidRequirement:
         return {}
     for source in found if isinstance(found, list) else [found]:
-        if isinstance(source, dict) and not source.keys() & {"extra", "group"} and _holds(source.get("marker"), about):
+        if (
+            isinstance(source, dict)
+            and not source.keys() & {"extra", "group"}
+            and _holds(source.get("marker"), python)
+        ):
             return source
     return {}
 
 
-def _holds(marker: Any, about: dict[str, str]) -> bool:
+def _holds(marker: Any, python: str) -> bool:
     try:
-        return not isinstance(marker, str) or Marker(marker).evaluate(about)
+        return not isinstance(marker, str) or holds(Marker(marker), python)
     except InvalidMarker:
         return True
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from builder.adopt.choice import choose_cell
-from builder.adopt.wishes import LINUX, Wishes
+from builder.adopt.markers import holds, is_about_python
 from builder.compat_table import load_builds
 
 if TYPE_CHECKING:
-    from packaging.requirements import Requirement
+    from builder.adopt.wishes import Wishes
 
 _FOR_TORCH = {"pytorch-cuda", "cudatoolkit", "cuda-version"}
 """Conda packages that say which CUDA a torch is for (pytorch.org, "Previous versions"; conda-forge's cuda-version)."""
@@ -23,7 +25,7 @@ _OF_TORCH = re.compile(r"(?:.*/)?(?:pytorch|nvidia)(?:/label/[^/]+)?/?")
 
 def settle(wishes: Wishes) -> None:
     """Take what was put off, and let go of what torch brings; call it once, after the last line."""
-    _judge_marked(wishes)
+    _judge_markers(wishes)
     _follow_trio(wishes)
     for name, spec, place in wishes.runtimes:
         if name != "pytorch-cuda" and not (wishes.has_torch and name in _FOR_TORCH):
@@ -39,26 +41,57 @@ def settle(wishes: Wishes) -> None:
             wishes.leave(wishes.channels.pop(channel), f"channel {channel}", why)
 
 
-def describe_python(wishes: Wishes) -> dict[str, str]:
-    """Return the environment of markers: Linux, and the Python that is asked for, or the newest that has a torch."""
-    python = wishes.python or str(choose_cell(Wishes(pythons=wishes.pythons, has_torch=True)).python)
-    return {**LINUX, "python_version": python, "python_full_version": f"{python}.0"}
+def find_python(wishes: Wishes) -> str:
+    """Return the Python (major.minor) that markers are judged for: the one that is asked for, or the newest that fits.
+
+    It fits where torch's own markers hold and such a torch exists, and where most packages have a line that holds:
+    `poetry export` writes on each line for which Pythons the project is, others write what an old Python lacks.
+    """
+    if wishes.python:
+        return wishes.python
+    known = sorted({python for build in load_builds() if build.known for python in build.python}, reverse=True)
+    allowed = [it for it in known if all(asked.holds_minor(it) for asked in wishes.pythons)]
+    return str(max(allowed or known, key=lambda it: (_has_torch(wishes, it), _holds_most(wishes, str(it)))))
 
 
-def _judge_marked(wishes: Wishes) -> None:
-    """Take the requirements of torch whose markers hold for the Python of the image, or the newest that has one."""
-    if not wishes.marked:
-        return
-    about = describe_python(wishes)
+def _has_torch(wishes: Wishes, python: Version) -> bool:
+    """Return whether the torch that is asked for on a Python exists for it; False where markers ask for none there."""
+    there = replace(wishes, torches=[*wishes.torches], trio={**wishes.trio}, conda=[], pip=[], left=[])
     for requirement, place, text in wishes.marked:
-        if _holds(requirement, about):
+        if holds(requirement.marker, str(python)):
+            there.take_requirement(requirement, place, text)
+    _follow_trio(there)
+    if not there.has_torch:
+        return not wishes.marked
+    cuda = choose_cell(there).cuda
+    return any(
+        it.known
+        and it.cuda == cuda
+        and python in it.python
+        and there.torch in {None, str(it.torch)}
+        and all(asked.holds(it.torch) for asked in there.torches)
+        for it in load_builds()
+    )
+
+
+def _holds_most(wishes: Wishes, python: str) -> bool:
+    found: dict[str, bool] = {}
+    for it in wishes.requirements:
+        name = canonicalize_name(it.name)
+        found[name] = found.get(name, False) or holds(it.marker, python)
+    return 2 * sum(found.values()) + len(wishes.conda) >= len(found)
+
+
+def _judge_markers(wishes: Wishes) -> None:
+    """Ask for the Python that markers are judged for, and take the requirements of torch whose markers hold there."""
+    if not any(is_about_python(it.marker) for it in wishes.requirements):
+        return
+    wishes.python = find_python(wishes)
+    for requirement, place, text in wishes.marked:
+        if holds(requirement.marker, wishes.python):
             wishes.take_requirement(requirement, place, text)
         else:
-            wishes.leave(place, text, f"its marker does not hold for Python {about['python_version']} on Linux")
-
-
-def _holds(requirement: Requirement, about: dict[str, str]) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate(about)
+            wishes.leave(place, text, f"its marker does not hold for Python {wishes.python} on Linux")
 
 
 def _follow_trio(wishes: Wishes) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind")
 Name = tuple[str, ...]
 
-_KINDS: dict[type, str] = {dict: "a table", list: "a list", str: "text"}
+_KINDS: dict[type, str] = {dict: "a table", list: "a list", str: "text", int: "a number"}
 _HEAD = re.compile(r"\s*\[\[?([^\[\]]+)\]")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]+"|'[^']+')(?:\s*\.\s*(?:[\w-]+|"[^"]+"|'[^']+'))*)\s*=""")
 _PART = re.compile(r"""[\w-]+|"[^"]+"|'[^']+'""")
@@ -51,12 +51,14 @@ class Table:
             yield replace(self, name=(*self.name, key), data=self.require(item, key, f"an item of {key}", dict))
 
     def texts(self, key: str) -> Iterator[tuple[str, Place]]:
-        """Yield the texts of a list, each with the first line at or below the key that holds it."""
-        first = self.place(key).line
+        """Yield the texts of a list, each with the line that has it in quotes, from that of the one before on."""
+        here = self.place(key).line
         for item in self.take(key, list):
             text = self.require(item, key, f"an item of {key}", str)
-            below = enumerate(self.text[first - 1 :], start=first)
-            yield text, Place(path=self.path, line=next((number for number, line in below if text in line), first))
+            quoted = re.compile(f"([\"']){re.escape(text)}\\1")
+            below = enumerate(self.text[here - 1 :], start=here)
+            here = next((number for number, line in below if quoted.search(line)), here)
+            yield text, Place(path=self.path, line=here)
 
     def take(self, key: str, kind: type[Kind]) -> Kind:
         """Return the value of a key, an empty one where it is not given. Raises DefinitionError for another type."""
@@ -76,7 +78,8 @@ def read_table(path: Path) -> Table:
         whole = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(whole)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DefinitionError(f"is no TOML: {error}", path=path, hint="correct the file.") from error
+        hint = "correct the file; it is read as TOML 1.0."
+        raise DefinitionError(f"is no TOML: {error}", path=path, hint=hint) from error
     text = tuple(whole.splitlines())
     return Table(path=path, name=(), data=data, text=text, lines=_find_lines(text))
 

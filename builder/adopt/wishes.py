@@ -10,8 +10,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
+from builder.adopt.markers import LINUX, is_about_python
 from builder.adopt.merging import merge_conda, merge_pip
 from builder.adopt.ranges import Range, read_range
+from builder.adopt.reasons import NO_WHEEL
 from builder.adopt.redaction import redact
 from builder.definition_env import read_env
 from builder.definition_packages import (
@@ -27,7 +29,6 @@ from builder.definition_values import BadValueError, BadValuesError
 if TYPE_CHECKING:
     from builder.adopt.place import Place
 
-LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 TRIO = {"torchvision", "torchaudio"}
 _TORCH = {"torch", "pytorch", "pytorch-gpu", "pytorch-cpu"}
 _RUNTIMES = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
@@ -41,6 +42,7 @@ _TERMS = "it is under Anaconda's Terms of Service: who accepts them adds it, and
 _ROCM = "imgbuild makes images for NVIDIA's GPUs and for the CPU"
 _SPEC = re.compile(r"(?:(?P<channel>\S+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
 _WHOLE = re.compile(r"(?:==?)?\s*(\d+\.\d+\.\d+)(?:\.\*)?(?:[= ][^,|<>]*)?$")
+_FILE = re.compile(r"\.(?:whl|zip|tar\.\w+)$")
 _LABEL = re.compile(r"/label/cuda-(\d+\.\d+)")
 _INDEX = re.compile(r"/whl/(?:(?P<early>nightly|test)/)?(?:cu(?P<major>\d+)(?P<minor>\d)|(?P<cpu>cpu))(?:/|$)")
 _LOCAL = re.compile(r"\+(?:cu(?P<major>\d+)(?P<minor>\d)|(?P<cpu>cpu)|(?P<rocm>rocm[\d.]*))(?:$|,)")
@@ -50,9 +52,10 @@ _LOCAL = re.compile(r"\+(?:cu(?P<major>\d+)(?P<minor>\d)|(?P<cpu>cpu)|(?P<rocm>r
 class Wishes:
     """What is asked for, while a file is read. `left` tells what has no place in a definition, and why.
 
-    `marked`, `runtimes`, `brought` and `trio` are what only the whole file tells the meaning of: requirements of torch
-    with a marker on Python, conda packages of CUDA, wheels that torch depends on, and the versions of torchvision and
-    torchaudio. `has_anaconda` tells that channels of Anaconda's own are among what is left.
+    `requirements`, `marked`, `runtimes`, `brought` and `trio` are what only the whole file tells the meaning of: all
+    pip requirements, those of torch with a marker on Python, conda packages of CUDA, wheels that torch depends on, and
+    the versions of torchvision and torchaudio. `has_anaconda` tells that channels of Anaconda's own are among what is
+    left.
     """
 
     channels: dict[str, Place] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Wishes:
     torches: list[Range] = field(default_factory=list)
     cuda: str | None = None
     cudas: list[Range] = field(default_factory=list)
+    requirements: list[Requirement] = field(default_factory=list)
     marked: list[tuple[Requirement, Place, str]] = field(default_factory=list)
     runtimes: list[tuple[str, str, Place]] = field(default_factory=list)
     brought: list[tuple[str, Place]] = field(default_factory=list)
@@ -94,8 +98,12 @@ class Wishes:
         Miniconda's has Anaconda's own (github.com/anaconda/docker-images), Miniforge's has conda-forge
         (github.com/conda-forge/miniforge), which is also where a definition's packages come from unless it says more.
         """
-        named = {channel.rstrip("/").rpartition("/")[2] for channel in self.channels}
-        return "miniconda" if self.has_anaconda and "conda-forge" not in named else "miniforge"
+        return "miniconda" if self.has_anaconda and "conda-forge" not in self.channel_names else "miniforge"
+
+    @property
+    def channel_names(self) -> set[str]:
+        """The channels' names, which for an address is its last part."""
+        return {channel.rstrip("/").rpartition("/")[2] for channel in self.channels}
 
     def leave(self, place: Place, text: str, why: str) -> None:
         """Note what is left out, without the credentials in it: what is noted is shown."""
@@ -157,11 +165,12 @@ class Wishes:
                 place, text, "a definition has only names and versions: publish it as a wheel, or install it later"
             )
             return
-        if requirement.url:
-            self.leave(place, text, "a lock holds wheels of an index only: publish it as a wheel, or install it later")
+        if requirement.url or _FILE.search(requirement.name):
+            self.leave(place, text, NO_WHEEL)
             return
+        self.requirements.append(requirement)
         marker, name = requirement.marker, canonicalize_name(requirement.name)
-        if marker and "python_" in str(marker):
+        if is_about_python(marker):
             if name in TRIO | {"torch"}:
                 self.marked.append((requirement, place, text))
                 return
@@ -178,6 +187,8 @@ class Wishes:
                 self.leave(place, text, _ROCM)
             else:
                 self._set_cuda(found["cpu"] or f"{found['major']}.{found['minor']}", place, text)
+        if requirement.extras and name in TRIO | {"torch"}:
+            self.leave(place, text, "its extras are not taken: ask for their packages by name")
         if name == "torch":
             self._ask_torch(re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", specifier)), place, text)
         elif name in TRIO:

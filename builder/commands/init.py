@@ -1,4 +1,4 @@
-"""`imgbuild init`: a definition from an environment.yml, a requirements.txt or a pixi.toml."""
+"""`imgbuild init`: a definition from the file of another tool."""
 
 from __future__ import annotations
 

@@ -88,14 +88,13 @@ def run_step(step: Step, root: Path) -> None:
 def run_steps(steps: Iterable[Step], root: Path) -> None:
     """Make the steps, some at the same time; those that a step comes `after` stand before it.
 
-    Raises the KitError of one that cannot be made, once those that run have ended; no others begin.
+    Raises the KitError of one that cannot be made, once those that have begun have ended.
     """
     begun: dict[Step, Future[None]] = {}
 
     def run(step: Step) -> None:
         for earlier in step.after:
-            if earlier in begun:
-                begun[earlier].result()
+            begun[earlier].result()
         run_step(step, root)
 
     executor = ThreadPoolExecutor(_AT_ONCE)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from builder.adopt.redaction import redact
@@ -485,14 +487,48 @@ def test_environment_of_a_cell_comes_back_as_what_was_asked_for(tmp_path: Path) 
     ("lines", "python", "torch"),
     [
         ('torch==2.1.0; python_version>="3.8"\ntorch==1.13.1; python_version<"3.8"\n', "3.11", "2.1.0"),
-        ('torch==1.13.1; python_version<"3.8"\npython-dateutil\n', "3.15", None),
+        (
+            'torch==2.1.0; python_version>="3.8"\ntorch==1.13.1; python_version<"3.8"\ntomli; python_version<"3.11"\n',
+            "3.11",
+            "2.1.0",
+        ),
+        ('torch==1.13.1; python_version<"3"\npython-dateutil\n', "3.15", None),
     ],
 )
 def test_torch_for_another_python_is_left_out(lines: str, python: str, torch: str | None, tmp_path: Path) -> None:
     found, said = init(tmp_path, "requirements.txt", lines)
     assert [str(it) for it in found.python] == [python]
     assert (str(found.torch.version) if found.torch.version else None) == torch
-    assert 'left out: torch==1.13.1; python_version<"3.8": its marker does not hold for Python 3.14 on' in said
+    assert re.search(
+        rf'left out: torch==1.13.1; python_version<"3.*": its marker does not hold for Python {python} on', said
+    )
+
+
+UP_TO_312 = 'python_version >= "3.10" and python_version < "3.13"'
+
+
+@pytest.mark.parametrize(
+    ("lines", "python", "torch"),
+    [
+        ([f"numpy==1.26.4 ; {UP_TO_312}", f"torch==2.6.0 ; {UP_TO_312}"], "3.12", "2.6.0"),
+        ([f"numpy==1.26.4 ; {UP_TO_312}", f"pandas==2.2.3 ; {UP_TO_312}"], "3.12", None),
+        (['torch==2.6.0 ; python_version < "3.14"'], "3.13", "2.6.0"),
+        (['torch==2.7.1 ; python_version < "3.13"', 'torch==2.8.0 ; python_version >= "3.13"'], "3.13", "2.8.0"),
+        (["torchvision==0.15.2", 'torchaudio==2.0.2 ; python_version >= "3.9"'], "3.11", "2.0.1"),
+        (['tomli ; python_version < "3.11"', "numpy", "torch==2.7.1"], "3.13", "2.7.1"),
+    ],
+)
+def test_python_is_the_newest_that_markers_are_for(
+    lines: list[str], python: str, torch: str | None, tmp_path: Path
+) -> None:
+    found, said = init(tmp_path, "requirements.txt", "\n".join(lines))
+    assert [str(it) for it in found.python] == [python]
+    assert (str(found.torch.version) if found.torch.version else None) == torch
+    left = [line for line in lines if f"{line}: its marker" in said]
+    assert left == [line for line in lines if line.startswith("torch==2.7.1 ;")]
+    for line in lines:
+        if line.startswith(("numpy", "pandas")) and ";" in line:
+            assert Marker(line.partition(";")[2]).evaluate({"python_version": python})
 
 
 def test_toolkit_beside_torch_stays_and_what_names_its_cuda_goes(tmp_path: Path) -> None:
@@ -734,3 +770,80 @@ def test_no_secret_goes_into_a_definition(tmp_path: Path) -> None:
     _, said = init(tmp_path, "environment.yml", json.dumps({**asked, "dependencies": ["numpy"]}))
     assert "s3cr3t" not in said + (tmp_path / "images/mine/image.yaml").read_text()
     assert "OPENAI_KEY looks like a secret" in said
+
+
+PIXI_HEAD = '[workspace]\nname = "x"\nchannels = ["conda-forge"]\nplatforms = {}\n'
+
+
+@pytest.mark.parametrize(
+    ("platforms", "more", "cuda"),
+    [
+        ('["osx-arm64", { platform = "linux-64", cuda = "12.8" }]', "", "12.8"),
+        ('[{ name = "linux-64", cuda = { driver = "12.8", arch = "8.6" } }]', "", "12.8"),
+        ('[{ platform = "linux-64", __cuda = "12.8" }, { platform = "linux-aarch64", cuda = "12.9" }]', "", "12.8"),
+        ('["linux-64", { name = "gpu", platform = "linux-64", cuda = "12.8" }]', "", "12.6"),
+        (
+            '["linux-64", { name = "gpu", platform = "linux-64", cuda = "12.8" }]',
+            '[feature.gpu]\nplatforms = ["gpu"]\n[environments]\ndefault = ["gpu"]\n',
+            "12.8",
+        ),
+        (
+            '["linux-64", { platform = "linux-64", cuda = "12.8" }]',
+            '[feature.gpu]\nplatforms = ["linux-64-cuda-12-8"]\n[environments]\ndefault = ["gpu"]\n',
+            "12.8",
+        ),
+        ('[{ platform = "linux-64", cuda = "12.8" }]', '[pypi-dependencies]\ntorch = "==2.7.1+cu118"\n', "11.8"),
+    ],
+)
+def test_cuda_of_pixis_platform_is_asked_for(platforms: str, more: str, cuda: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "pixi.toml", PIXI_HEAD.format(platforms) + '[dependencies]\npytorch = "*"\n' + more)
+    assert [str(it) for it in found.cuda] == [cuda]
+    assert said == ""
+
+
+def test_channels_of_features_come_before_those_of_the_workspace(tmp_path: Path) -> None:
+    more = (
+        '[feature.a]\nchannels = ["nvidia", {channel = "bioconda", priority = -1}]\n[environments]\ndefault = ["a"]\n'
+    )
+    found, _ = init(tmp_path, "pixi.toml", PIXI_HEAD.format('["linux-64"]') + more + '[dependencies]\nnumpy = "*"\n')
+    assert found.channels == ("nvidia", "conda-forge", "bioconda")
+
+
+def test_what_pixi_says_of_solving_and_of_indexes_is_taken_or_told(tmp_path: Path) -> None:
+    more = (
+        'exclude-newer = "2025-01-01"\n[workspace.pypi-options]\nindex-strategy = "first-index"\n'
+        'extra-index-urls = [{ url = "https://download.pytorch.org/whl/cu118", exclude-newer = false }]\n'
+        '[pypi-options]\nindex-url = "https://pip.example/simple"\n[pypi-dependencies]\ntorch = "*"\n'
+    )
+    found, said = init(tmp_path, "pixi.toml", PIXI_HEAD.format('["linux-64"]') + more)
+    assert [str(it) for it in found.cuda] == ["11.8"]
+    told = [line.split(": left out: ")[1].split(":")[0] for line in said.splitlines()]
+    assert told == ["pypi-options.index-strategy", "https", "exclude-newer"]
+
+
+def test_any_character_of_a_variable_comes_through(tmp_path: Path) -> None:
+    greeting = 'ü \U0001f600 \\ " \u2028 \x85 \x7f' + "word " * 40
+    asked = {"dependencies": ["python=3.11"], "variables": {"GREETING": greeting}}
+    found, _ = init(tmp_path, "environment.yml", yaml.safe_dump(asked))
+    assert dict(found.env)["GREETING"] == greeting
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("torch[opt-einsum]>=2", "its extras are not taken"),
+        ("./foo-1.0-py3-none-any.whl", "a definition has only names and versions"),
+        ("foo-1.0-py3-none-any.whl", "a lock holds wheels of an index only"),
+        ("foo-1.0.tar.gz", "a lock holds wheels of an index only"),
+    ],
+)
+def test_what_a_requirement_says_beyond_name_and_version_is_told(line: str, why: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", f"tqdm\n{line}\n")
+    assert f"requirements.txt:2: left out: {line}: {why}" in said
+    assert found.pip == ("tqdm",)
+
+
+def test_line_of_an_item_is_that_of_the_whole_item(tmp_path: Path) -> None:
+    text = '[project]\ndependencies = [\n  "foo-extra",\n  "tqdm",\n  "foo",\n]\n'
+    text += '[tool.uv.sources]\nfoo = { git = "https://x.example" }\n'
+    assert "pyproject.toml:5: left out: foo:" in init(tmp_path, "pyproject.toml", text)[1]

@@ -336,7 +336,7 @@ def test_steps_are_made_side_by_side_and_after_those_that_they_need(tmp_path: Pa
     assert made[2:] == ["last"]
 
 
-def test_step_that_fails_is_told_and_no_others_begin(tmp_path: Path) -> None:
+def test_step_that_fails_is_told_and_none_that_needs_it_begins(tmp_path: Path) -> None:
     def fail(workspace: Workspace) -> NoReturn:
         workspace.run("false")
         raise AssertionError("the command fails")
