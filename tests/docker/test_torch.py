@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import builder.checks
-from builder.bench.figures import read_measurement
+from builder.bench.figures import Figure, Measurement, read_measurement, write_measurement
+from tests.docker.conftest import open_lab
+from tests.kit.engine import find_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.docker.conftest import Lab
 
 SCRIPTS = Path(builder.checks.__file__).parent / "scripts"
@@ -24,16 +28,17 @@ pair = [torch.randn(64, 64, dtype=torch.float64, generator=torch.Generator().man
 """
 
 
-@pytest.fixture
-def with_torch(lab: Lab, kit: Path) -> Lab:
+@pytest.fixture(scope="module")
+def with_torch(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab whose image has the CPU torch that the kit found."""
     version = json.loads((kit / "torch.json").read_text())
     if not version:
         pytest.skip("pip offers no CPU build of torch here")
-    lab.define(matrix={"python": ["3.11"], "cuda": ["cpu"], "torch": version}, conda=["numpy"])
-    done = lab.build()
-    assert done.returncode == 0, done.stderr
-    return lab
+    with open_lab(kit, find_engine(kit, "default").url, tmp_path_factory.mktemp("torch")) as lab:
+        lab.define(matrix={"python": ["3.11"], "cuda": ["cpu"], "torch": version}, conda=["numpy"])
+        done = lab.build()
+        assert done.returncode == 0, done.stderr
+        yield lab
 
 
 def run(lab: Lab, script: str) -> subprocess.CompletedProcess[str]:
@@ -73,14 +78,12 @@ def test_gpu_that_is_there_but_cannot_be_used_fails_with_the_reason(with_torch: 
 def test_image_is_measured_and_compared(with_torch: Lab, tmp_path: Path) -> None:
     (cell,) = json.loads(with_torch.run("matrix", "--json").stdout)["cells"]
     ref = f"{with_torch.name}:{cell['torch']}-cpu-py311"
-    done = with_torch.run("bench", ref, "--quick", "--json", str(tmp_path / "now.json"))
-    assert done.returncode == 0, done.stderr
-    found = read_measurement(tmp_path / "now.json")
-    assert {figure.name.split()[0] for figure in found.figures} == {"loader", "matmul", "train"}
-    data = json.loads((tmp_path / "now.json").read_text())
-    for figure in data["figures"]:
-        figure["repeats"] = [100 * it for it in figure["repeats"]]
-    (tmp_path / "faster.json").write_text(json.dumps(data))
-    slower = with_torch.run("bench", ref, "--quick", "--baseline", str(tmp_path / "faster.json"))
-    assert slower.returncode == 11
-    assert "figures are slower than" in slower.stderr
+    faster = Figure(name="train float32", unit="steps/s", repeats=(1e9,) * 5)
+    write_measurement(tmp_path / "faster.json", Measurement(ref=ref, quick=True, machine=(), figures=(faster,)))
+    files = ("--json", str(tmp_path / "now.json"), "--baseline", str(tmp_path / "faster.json"))
+    done = with_torch.run("bench", ref, "--quick", *files)
+    assert done.returncode == 11, done.stderr
+    assert "1 of 1 figures are slower than" in done.stderr
+    figures = read_measurement(tmp_path / "now.json").figures
+    assert {figure.name.split()[0] for figure in figures} == {"loader", "matmul", "train"}
+    assert all(len(set(figure.repeats)) == 5 for figure in figures)
