@@ -26,7 +26,8 @@ def settle_host() -> None:
     reached by ssh or with keys of the context's own.
     """
     if not os.environ.get(_HOST):
-        folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        # Path.expanduser raises an error where there is no home.
+        folder = Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))  # noqa: PTH111
         os.environ[_HOST] = _find_host(folder / "contexts", os.environ.get(_CONTEXT) or _read_current(folder))
 
 
@@ -47,7 +48,7 @@ def _find_host(folder: Path, name: str) -> str:
     """
     if name == "default":
         return DEFAULT_UNIX_SOCKET.removeprefix("http+")
-    key = hashlib.sha256(name.encode()).hexdigest()
+    key = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
     try:
         host = json.loads((folder / "meta" / key / "meta.json").read_bytes())["Endpoints"]["docker"]["Host"]
     except FileNotFoundError:

@@ -38,6 +38,8 @@ def choose_cell(wishes: Wishes) -> Choice:
     pinned = Version(wishes.torch) if wishes.torch else None
     if any(it.torch == pinned for it in builds):
         builds = [it for it in builds if it.torch == pinned]
+    if wishes.has_torch:
+        builds = [it for it in builds if any(_may_have(wishes, python) for python in it.python)] or builds
     cuda = _choose_cuda(wishes, builds)
     if wishes.has_torch:
         builds = [it for it in builds if it.cuda == cuda] or builds
@@ -49,6 +51,12 @@ def choose_cell(wishes: Wishes) -> Choice:
         pythons = {python for build in builds for python in build.python}
         python = max([it for it in pythons if all(asked.holds_minor(it) for asked in wishes.pythons)] or pythons)
     return Choice(python=python, cuda=cuda, torch=_choose_torch(wishes, builds, python, cuda))
+
+
+def _may_have(wishes: Wishes, python: Version) -> bool:
+    if wishes.python:
+        return python == Version(wishes.python)
+    return all(asked.holds_minor(python) for asked in wishes.pythons)
 
 
 def _choose_cuda(wishes: Wishes, builds: list[TorchBuild]) -> Version | None:

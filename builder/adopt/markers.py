@@ -16,6 +16,6 @@ def is_about_python(marker: Marker | None) -> bool:
 
 
 def holds(marker: Marker | None, python: str) -> bool:
-    """Return whether a marker holds for a Python (major.minor) on Linux."""
-    about = {**LINUX, "python_version": python, "python_full_version": f"{python}.0"}
+    """Return whether a marker holds for the newest release of a Python (major.minor) on Linux."""
+    about = {**LINUX, "python_version": python, "python_full_version": f"{python}.99"}
     return marker is None or marker.evaluate(about)

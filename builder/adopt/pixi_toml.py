@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from builder.adopt.reasons import NO_PLACE, NO_WHEEL, OWN_IMAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Set
+    from collections.abc import Collection, Iterable
 
     from builder.adopt.place import Place
     from builder.adopt.toml_table import Table
@@ -24,6 +25,9 @@ _PLATFORMS = ("unix", "linux", "linux-64")
 _OF_FEATURE = {"dependencies", "pypi-dependencies", "pypi-options", "activation", "system-requirements", "target"}
 _OF_FEATURE |= {"channels", "platforms", "tasks"}
 _OF_SOLVE = ("channel-priority", "exclude-newer", "pypi-exclude-newer", "solve-strategy")
+_ELSE = re.compile(r"(?:osx|macos|win|linux|emscripten|wasi|zos|freebsd)(?:-|$)")
+"""Targets that are of other systems by their name."""
+
 _OF_TARGET = {"dependencies", "pypi-dependencies", "activation"}
 _OF_WHEEL = {"version", "extras", "index", "env-markers"}
 _ELSEWHERE = {"path", "git", "url"}
@@ -35,22 +39,27 @@ def read_pixi(top: Table, wishes: Wishes) -> None:
     chosen, is_alone = _list_default(top)
     features = [top.table("feature").table(name) for name in chosen]
     _read_channels([*features, head], wishes)
-    for feature in features:
-        _leave_rest(feature, _OF_FEATURE, wishes)
+    for key in ("dependencies", "pypi-dependencies", "pypi-options"):
+        if is_alone and key in top.data:
+            wishes.leave(top.place(key), f"[{key}]", "the default environment is without what all others have")
     features = features if is_alone else [top, *features]
+    platforms = _list_platforms(head, {name for feature in features for name in feature.take("platforms", list)})
+    targets = _choose_targets(features, platforms)
     for feature in features:
-        _read_packages(feature, wishes)
+        _read_packages(feature, targets, wishes)
     for table in (head, *features):
         _read_indexes(table.table("pypi-options"), wishes)
     for feature in features:
+        if feature is not top:
+            _leave_rest(feature, _OF_FEATURE, targets, wishes)
         _read_system(feature.table("system-requirements"), wishes)
-    _read_platforms(head, {name for feature in features for name in feature.take("platforms", list)}, wishes)
+    _read_platforms(platforms, head, wishes)
     for name in sorted(head.data.keys() & _OF_SOLVE):
         wishes.leave(head.place(name), name, NO_PLACE)
     for name in top.take("feature", dict):
         if name not in chosen:
             wishes.leave(top.place("feature", name), f"feature {name}", OWN_IMAGE)
-    _leave_rest(top, _OF_FEATURE | {"workspace", "project", "feature", "environments"}, wishes)
+    _leave_rest(top, _OF_FEATURE | {"workspace", "project", "feature", "environments"}, targets, wishes)
 
 
 def _list_default(top: Table) -> tuple[list[str], bool]:
@@ -62,9 +71,9 @@ def _list_default(top: Table) -> tuple[list[str], bool]:
     return [name for name, _ in default.texts("features")], default.data.get("no-default-feature") is True
 
 
-def _read_packages(feature: Table, wishes: Wishes) -> None:
+def _read_packages(feature: Table, targets: Iterable[str], wishes: Wishes) -> None:
     """Take the packages of a feature, of each what the last target says: what several features say holds together."""
-    tables = list(_list_targets(feature))
+    tables = [feature, *(feature.table("target").table(name) for name in targets)]
     for key, add in (("dependencies", _add_package), ("pypi-dependencies", _add_wheel)):
         named = {name: (table.table(key), value) for table in tables for name, value in table.take(key, dict).items()}
         for name, (table, value) in named.items():
@@ -73,10 +82,12 @@ def _read_packages(feature: Table, wishes: Wishes) -> None:
         _read_activation(table.table("activation"), wishes)
 
 
-def _list_targets(feature: Table) -> Iterator[Table]:
-    yield feature
-    for name in _PLATFORMS:
-        yield feature.table("target").table(name)
+def _choose_targets(features: Iterable[Table], platforms: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the targets that hold, in the order in which they do: those for Linux, then those for its named kinds."""
+    names = [str(it["name"]) for it in platforms if "name" in it]
+    asked = dict.fromkeys(target for feature in features for target in feature.take("target", dict))
+    own = [it for it in asked if it not in _PLATFORMS and any(fnmatchcase(name, it) for name in names)]
+    return (*_PLATFORMS, *own)
 
 
 def _read_channels(tables: Iterable[Table], wishes: Wishes) -> None:
@@ -116,41 +127,54 @@ def _read_system(system: Table, wishes: Wishes) -> None:
         _ask_cuda(system.data["cuda"], system, "cuda", wishes)
 
 
-def _read_platforms(workspace: Table, chosen: Set[str], wishes: Wishes) -> None:
-    """Ask for the CUDA of linux-64, or of those of its kinds that features have chosen; not where one does without."""
+def _list_platforms(workspace: Table, chosen: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the kinds of linux-64 that the workspace has; of those, the ones that features have chosen, if any."""
     entries = [it if isinstance(it, dict) else {"name": it} for it in workspace.take("platforms", list)]
     here = [it for it in entries if it.get("platform", it.get("name")) == "linux-64"]
-    if chosen:
-        here = [it for it in here if any(_names(name, it) for name in chosen)]
-    cudas = [it.get("cuda", it.get("__cuda")) for it in here]
-    if cudas and None not in cudas:
-        driver = cudas[0].get("driver") if isinstance(cudas[0], dict) else cudas[0]
-        _ask_cuda(driver, workspace, "platforms", wishes)
+    return [it for it in here if not chosen or any(_means(name, it) for name in chosen)]
 
 
-def _names(name: str, entry: dict[str, Any]) -> bool:
-    """Return whether a feature means this platform; one without a name is called linux-64-cuda-12-0 or the like."""
-    return name in {entry.get("name"), entry.get("platform")} or (
-        "name" not in entry and name.startswith(f"{entry['platform']}-")
+def _means(name: str, platform: dict[str, Any]) -> bool:
+    """Return whether a name is a platform's; one without a name is called linux-64-cuda-12-0 or the like."""
+    version = f"-cuda-{_find_cuda(platform)}-".replace(".", "-")
+    return name in {platform.get("name"), platform.get("platform")} or (
+        "name" not in platform and name.startswith("linux-64-") and version in f"{name}-"
     )
 
 
+def _find_cuda(platform: dict[str, Any]) -> Any:
+    cuda = platform.get("cuda", platform.get("__cuda"))
+    return cuda.get("driver") if isinstance(cuda, dict) else cuda
+
+
+def _read_platforms(platforms: Iterable[dict[str, Any]], workspace: Table, wishes: Wishes) -> None:
+    """Ask for the CUDA that the platforms have; not where one does without."""
+    cudas = [_find_cuda(it) for it in platforms]
+    if cudas and None not in cudas:
+        _ask_cuda(cudas[0], workspace, "platforms", wishes)
+
+
 def _ask_cuda(cuda: Any, table: Table, key: str, wishes: Wishes) -> None:
-    """Ask for the CUDA that a machine has to have, unless packages have said which one they are for."""
+    """Ask for a CUDA that runs where the driver is for this one or newer, unless packages say which they are for."""
     asked = str(cuda) if isinstance(cuda, int | float) else table.require(cuda, key, "cuda", str)
+    major = asked.partition(".")[0]
     if not (wishes.cuda or wishes.cudas):
-        wishes.ask_cuda(asked, table.place(key), f"cuda {asked}")
+        spec = f">={asked},<{int(major) + 1}" if major.isdecimal() else asked
+        wishes.ask_cuda(spec, table.place(key), f"cuda {asked}")
 
 
-def _leave_rest(table: Table, known: set[str], wishes: Wishes) -> None:
+def _leave_rest(table: Table, known: set[str], targets: Collection[str], wishes: Wishes) -> None:
     for name in sorted(table.data.keys() - known):
         wishes.leave(table.place(name), f"[{'.'.join((*table.name, name))}]", NO_PLACE)
     for task in table.take("tasks", dict):
         wishes.leave(table.place("tasks", task), f"task {task}", NO_PLACE)
-    for target in _PLATFORMS:
+    for target in table.take("target", dict):
         place = table.table("target").table(target)
-        for name in sorted(place.data.keys() - _OF_TARGET):
-            wishes.leave(place.place(name), f"[target.{target}.{name}]", NO_PLACE)
+        if target in targets:
+            for name in sorted(place.data.keys() - _OF_TARGET):
+                wishes.leave(place.place(name), f"[target.{target}.{name}]", NO_PLACE)
+        elif not _ELSE.match(target):
+            wishes.leave(place.place(), f"[target.{target}]", "it is not for linux-64")
 
 
 def _add_package(name: str, value: Any, table: Table, wishes: Wishes) -> None:

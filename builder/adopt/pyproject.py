@@ -34,7 +34,7 @@ def read_pyproject(top: Table, wishes: Wishes) -> None:
     uv = tool.table("uv")
     indexes = list(uv.tables("index"))
     sources = {canonicalize_name(name): it for name, it in uv.take("sources", dict).items()}
-    python = _find_python(project, wishes)
+    python = _find_python(top, wishes)
     chosen: list[Any] = []
     for text, place in project.texts("dependencies"):
         source = _find_source(sources, text, python)
@@ -65,11 +65,12 @@ def read_pyproject(top: Table, wishes: Wishes) -> None:
     read_pixi(tool.table("pixi"), wishes)
 
 
-def _find_python(project: Table, wishes: Wishes) -> str:
+def _find_python(top: Table, wishes: Wishes) -> str:
     """Return the Python that the markers of dependencies, and with them those of their sources, are judged for."""
-    alike = Wishes(python=wishes.python, pythons=wishes.pythons)
-    for text, place in project.texts("dependencies"):
+    alike = Wishes(python=wishes.python, pythons=[*wishes.pythons])
+    for text, place in top.table("project").texts("dependencies"):
         alike.add_pip(text, place)
+    read_pixi(top.table("tool").table("pixi"), alike)
     return find_python(alike)
 
 

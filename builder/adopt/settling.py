@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from builder.adopt.choice import choose_cell
@@ -42,16 +41,16 @@ def settle(wishes: Wishes) -> None:
 
 
 def find_python(wishes: Wishes) -> str:
-    """Return the Python (major.minor) that markers are judged for: the one that is asked for, or the newest that fits.
+    """Return the Python (major.minor) that markers are judged for: the one asked for, or the newest that fits.
 
-    It fits where torch's own markers hold and such a torch exists, and where most packages have a line that holds:
-    `poetry export` writes on each line for which Pythons the project is, others write what an old Python lacks.
+    It fits where torch's own markers hold and such a torch exists, and where any package is left: `poetry export`
+    writes on each line for which Pythons the project is, and others write what an old Python lacks.
     """
     if wishes.python:
         return wishes.python
     known = sorted({python for build in load_builds() if build.known for python in build.python}, reverse=True)
     allowed = [it for it in known if all(asked.holds_minor(it) for asked in wishes.pythons)]
-    return str(max(allowed or known, key=lambda it: (_has_torch(wishes, it), _holds_most(wishes, str(it)))))
+    return str(max(allowed or known, key=lambda it: (_has_torch(wishes, it), _has_any(wishes, str(it)))))
 
 
 def _has_torch(wishes: Wishes, python: Version) -> bool:
@@ -74,19 +73,19 @@ def _has_torch(wishes: Wishes, python: Version) -> bool:
     )
 
 
-def _holds_most(wishes: Wishes, python: str) -> bool:
-    found: dict[str, bool] = {}
-    for it in wishes.requirements:
-        name = canonicalize_name(it.name)
-        found[name] = found.get(name, False) or holds(it.marker, python)
-    return 2 * sum(found.values()) + len(wishes.conda) >= len(found)
+def _has_any(wishes: Wishes, python: str) -> bool:
+    return bool(wishes.conda) or any(holds(it.marker, python) for it in wishes.requirements)
 
 
 def _judge_markers(wishes: Wishes) -> None:
     """Ask for the Python that markers are judged for, and take the requirements of torch whose markers hold there."""
     if not any(is_about_python(it.marker) for it in wishes.requirements):
         return
-    wishes.python = find_python(wishes)
+    if not wishes.python:
+        wishes.python = find_python(wishes)
+        for asked in wishes.pythons:
+            if not asked.holds_minor(Version(wishes.python)):
+                wishes.leave(asked.place, asked.text, f"no Python that is known fits it; {wishes.python} was taken")
     for requirement, place, text in wishes.marked:
         if holds(requirement.marker, wishes.python):
             wishes.take_requirement(requirement, place, text)
@@ -99,6 +98,7 @@ def _follow_trio(wishes: Wishes) -> None:
     if wishes.has_torch or not wishes.trio:
         return
     wishes.has_torch = True
-    for name, pinned in wishes.trio.items():
-        fitting = {it.torch for it in load_builds() if pinned and getattr(it, name) == Version(pinned)}
-        wishes.torch = str(max(fitting)) if fitting else wishes.torch
+    known = [it for it in load_builds() if it.known]
+    fitting = [it for it in known if all(spec.contains(getattr(it, name)) for name, spec in wishes.trio.items())]
+    if 0 < len(fitting) < len(known):
+        wishes.torch = str(max(it.torch for it in fitting))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
@@ -74,7 +75,7 @@ class Wishes:
     marked: list[tuple[Requirement, Place, str]] = field(default_factory=list)
     runtimes: list[tuple[str, str, Place]] = field(default_factory=list)
     brought: list[tuple[str, Place]] = field(default_factory=list)
-    trio: dict[str, str | None] = field(default_factory=dict)
+    trio: dict[str, SpecifierSet] = field(default_factory=dict)
     left: list[tuple[Place, str, str]] = field(default_factory=list)
 
     @property
@@ -138,7 +139,7 @@ class Wishes:
             self._ask_variant("cpu" if name == "pytorch-cpu" else find_variant(rest), place, spec)
         elif name in TRIO:
             self.leave(place, spec, "imgbuild takes the one that belongs to the torch of each cell")
-            self._take_trio(name, None, place)
+            self._take_trio(name, SpecifierSet(), place)
         elif name in {"cpuonly", "pip", "pytorch-mutex"}:
             if name == "cpuonly":
                 self._set_cuda("cpu", place, spec)
@@ -190,12 +191,11 @@ class Wishes:
         if requirement.extras and name in TRIO | {"torch"}:
             self.leave(place, text, "its extras are not taken: ask for their packages by name")
         if name == "torch":
-            self._ask_torch(re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", specifier)), place, text)
+            self._ask_torch(_write_public(specifier), place, text)
         elif name in TRIO:
-            pinned = re.match(r"===?(\d+(?:\.\d+)+)", specifier)
             if specifier:
                 self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
-            self._take_trio(name, pinned[1] if pinned else None, place)
+            self._take_trio(name, SpecifierSet(_write_public(specifier)), place)
         elif _BROUGHT.fullmatch(name):
             self.brought.append((str(requirement), place))
         else:
@@ -267,8 +267,8 @@ class Wishes:
             self._tell_other(f"CUDA {self.cuda}" if self.cuda != "cpu" else "the CPU", place, text)
         self.cuda = self.cuda or cuda
 
-    def _take_trio(self, name: str, pinned: str | None, place: Place) -> None:
-        self.trio[name] = pinned or self.trio.get(name)
+    def _take_trio(self, name: str, spec: SpecifierSet, place: Place) -> None:
+        self.trio[name] = self.trio.get(name, SpecifierSet()) & spec
         self.take_pip(name, place)
 
     def _ask_python(self, spec: str, place: Place, text: str) -> None:
@@ -299,3 +299,8 @@ class Wishes:
             ranges.append(read_range(version, place, text, parts=parts))
         except ValueError:
             self.leave(place, text, "it is no version range that is known here")
+
+
+def _write_public(specifier: str) -> str:
+    """Return a specifier without local versions, and with == for what is compared as text."""
+    return re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", specifier))

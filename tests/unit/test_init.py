@@ -516,6 +516,10 @@ UP_TO_312 = 'python_version >= "3.10" and python_version < "3.13"'
         (['torch==2.7.1 ; python_version < "3.13"', 'torch==2.8.0 ; python_version >= "3.13"'], "3.13", "2.8.0"),
         (["torchvision==0.15.2", 'torchaudio==2.0.2 ; python_version >= "3.9"'], "3.11", "2.0.1"),
         (['tomli ; python_version < "3.11"', "numpy", "torch==2.7.1"], "3.13", "2.7.1"),
+        (["rich", 'dataclasses ; python_version < "3.7"', 'typing-extensions ; python_version < "3.8"'], "3.15", None),
+        (['torch==2.5.1 ; python_full_version >= "3.10.12" and python_version < "3.11"'], "3.10", "2.5.1"),
+        (["torchvision==0.17.*"], "3.12", "2.2.2"),
+        (["torchvision<0.17", "torchaudio"], "3.11", "2.1.2"),
     ],
 )
 def test_python_is_the_newest_that_markers_are_for(
@@ -778,19 +782,19 @@ PIXI_HEAD = '[workspace]\nname = "x"\nchannels = ["conda-forge"]\nplatforms = {}
 @pytest.mark.parametrize(
     ("platforms", "more", "cuda"),
     [
-        ('["osx-arm64", { platform = "linux-64", cuda = "12.8" }]', "", "12.8"),
-        ('[{ name = "linux-64", cuda = { driver = "12.8", arch = "8.6" } }]', "", "12.8"),
-        ('[{ platform = "linux-64", __cuda = "12.8" }, { platform = "linux-aarch64", cuda = "12.9" }]', "", "12.8"),
+        ('["osx-arm64", { platform = "linux-64", cuda = "12.0" }]', "", "12.9"),
+        ('[{ name = "linux-64", cuda = { driver = "12.8", arch = "8.6" } }]', "", "12.9"),
+        ('[{ platform = "linux-64", __cuda = "13.0" }, { platform = "linux-aarch64", cuda = "12.9" }]', "", "13.2"),
         ('["linux-64", { name = "gpu", platform = "linux-64", cuda = "12.8" }]', "", "12.6"),
         (
             '["linux-64", { name = "gpu", platform = "linux-64", cuda = "12.8" }]',
             '[feature.gpu]\nplatforms = ["gpu"]\n[environments]\ndefault = ["gpu"]\n',
-            "12.8",
+            "12.9",
         ),
         (
-            '["linux-64", { platform = "linux-64", cuda = "12.8" }]',
-            '[feature.gpu]\nplatforms = ["linux-64-cuda-12-8"]\n[environments]\ndefault = ["gpu"]\n',
-            "12.8",
+            '["linux-64", { platform = "linux-64", cuda = "12.8" }, { platform = "linux-64", cuda = "13.0" }]',
+            '[feature.gpu]\nplatforms = ["linux-64-cuda-13-0"]\n[environments]\ndefault = ["gpu"]\n',
+            "13.2",
         ),
         ('[{ platform = "linux-64", cuda = "12.8" }]', '[pypi-dependencies]\ntorch = "==2.7.1+cu118"\n', "11.8"),
     ],
@@ -798,7 +802,25 @@ PIXI_HEAD = '[workspace]\nname = "x"\nchannels = ["conda-forge"]\nplatforms = {}
 def test_cuda_of_pixis_platform_is_asked_for(platforms: str, more: str, cuda: str, tmp_path: Path) -> None:
     found, said = init(tmp_path, "pixi.toml", PIXI_HEAD.format(platforms) + '[dependencies]\npytorch = "*"\n' + more)
     assert [str(it) for it in found.cuda] == [cuda]
+    assert expand_cells(found)[0]
     assert said == ""
+
+
+def test_packages_of_a_named_platform_are_taken_and_those_of_an_unknown_one_told(tmp_path: Path) -> None:
+    platforms = '["osx-arm64", { name = "gpu-big", platform = "linux-64", cuda = "12.8" }]'
+    more = '[target."gpu-*".dependencies]\npytorch-gpu = "*"\n'
+    more += '[target.osx-arm64.dependencies]\nnumpy = "*"\n[target.tpu.dependencies]\nnumpy = "*"\n'
+    found, said = init(tmp_path, "pixi.toml", PIXI_HEAD.format(platforms) + more)
+    assert [str(it) for it in found.cuda] == ["12.9"]
+    assert [line.split(": left out: ")[1] for line in said.splitlines()] == ["[target.tpu]: it is not for linux-64"]
+
+
+def test_environment_without_what_all_others_have_says_so(tmp_path: Path) -> None:
+    more = '[dependencies]\npytorch = "*"\n[feature.a.dependencies]\nnumpy = "*"\n'
+    more += '[environments]\ndefault = { features = ["a"], no-default-feature = true }\n'
+    found, said = init(tmp_path, "pixi.toml", PIXI_HEAD.format('["linux-64"]') + more)
+    assert found.conda == ("numpy",)
+    assert "left out: [dependencies]: the default environment is without" in said
 
 
 def test_channels_of_features_come_before_those_of_the_workspace(tmp_path: Path) -> None:
@@ -847,3 +869,29 @@ def test_line_of_an_item_is_that_of_the_whole_item(tmp_path: Path) -> None:
     text = '[project]\ndependencies = [\n  "foo-extra",\n  "tqdm",\n  "foo",\n]\n'
     text += '[tool.uv.sources]\nfoo = { git = "https://x.example" }\n'
     assert "pyproject.toml:5: left out: foo:" in init(tmp_path, "pyproject.toml", text)[1]
+
+
+@pytest.mark.parametrize(
+    ("python", "torch", "cuda"),
+    [("python=3.7", "pytorch", "11.7"), ("python=3.8", "pytorch", "12.4"), ("python>=3.7,<3.9", "pytorch", "12.4")],
+)
+def test_cuda_is_one_whose_torch_has_the_python(python: str, torch: str, cuda: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "environment.yml", json.dumps({"dependencies": [python, torch]}))
+    assert [str(it) for it in found.cuda] == [cuda]
+    assert expand_cells(found)[0]
+    assert said == ""
+
+
+def test_python_that_nobody_has_is_told_beside_markers_too(tmp_path: Path) -> None:
+    text = "[project]\nrequires-python = '>=3.99'\ndependencies = ['tqdm', 'tomli; python_version < \"3.11\"']\n"
+    found, said = init(tmp_path, "pyproject.toml", text)
+    assert f"left out: python >=3.99: no Python that is known fits it; {found.python[0]} was taken" in said
+
+
+def test_uvs_sources_are_judged_for_pixis_python(tmp_path: Path) -> None:
+    index = '[[tool.uv.index]]\nname = "{0}"\nurl = "https://download.pytorch.org/whl/{0}"\nexplicit = true\n'
+    text = '[project]\ndependencies = ["torch"]\n' + index.format("cu118") + index.format("cu130")
+    old = """{ index = 'cu118', marker = "python_version < '3.11'" }"""
+    text += f"[tool.uv.sources]\ntorch = [{old}, {{ index = 'cu130' }}]\n"
+    found, _ = init(tmp_path, "pyproject.toml", text + '[tool.pixi.dependencies]\npython = "3.10.*"\n')
+    assert [str(it) for it in (*found.python, *found.cuda)] == ["3.10", "11.8"]
