@@ -56,3 +56,8 @@ def _read_part(word: str, parts: int) -> str:
         exact = operator == "==" and not found["star"] and parts > version.count(".")
         return f"=={'.'.join(version.split('.')[:parts])}" + ("" if exact and parts > 2 else ".*")
     return f"{operator}{version}" + (".*" if found["star"] and operator == "!=" else "")
+
+
+def write_public(specifier: str) -> str:
+    """Return a specifier without local versions, and with == for what is compared as text."""
+    return re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", specifier))

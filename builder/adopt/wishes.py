@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
 from builder.adopt.markers import LINUX, is_about_python
 from builder.adopt.merging import merge_conda, merge_pip
-from builder.adopt.ranges import Range, read_range
+from builder.adopt.ranges import Range, read_range, write_public
 from builder.adopt.reasons import NO_WHEEL
 from builder.adopt.redaction import redact
 from builder.definition_env import read_env
@@ -191,11 +191,11 @@ class Wishes:
         if requirement.extras and name in TRIO | {"torch"}:
             self.leave(place, text, "its extras are not taken: ask for their packages by name")
         if name == "torch":
-            self._ask_torch(_write_public(specifier), place, text)
+            self._ask_torch(write_public(specifier), place, text)
         elif name in TRIO:
             if specifier:
                 self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
-            self._take_trio(name, SpecifierSet(_write_public(specifier)), place)
+            self._take_trio(name, SpecifierSet(write_public(specifier)), place)
         elif _BROUGHT.fullmatch(name):
             self.brought.append((str(requirement), place))
         else:
@@ -299,8 +299,3 @@ class Wishes:
             ranges.append(read_range(version, place, text, parts=parts))
         except ValueError:
             self.leave(place, text, "it is no version range that is known here")
-
-
-def _write_public(specifier: str) -> str:
-    """Return a specifier without local versions, and with == for what is compared as text."""
-    return re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", specifier))
