@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import builder.bench
 import builder.checks
 from builder.bench.figures import Figure, Measurement, read_measurement, write_measurement
 from tests.docker.conftest import open_lab
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.docker.conftest import Lab
 
 SCRIPTS = Path(builder.checks.__file__).parent / "scripts"
+BENCH = Path(builder.bench.__file__).parent / "scripts"
 BEGIN = """
 import sys; sys.path.insert(0, "/scripts")
 import torch, gpu
@@ -41,11 +43,11 @@ def with_torch(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield lab
 
 
-def run(lab: Lab, script: str) -> subprocess.CompletedProcess[str]:
+def run(lab: Lab, script: str, *options: str) -> subprocess.CompletedProcess[str]:
     ref = subprocess.run(lab.command("matrix", "--json"), capture_output=True, text=True, env=lab.environment).stdout
     (cell,) = json.loads(ref)["cells"]
     image = f"{lab.name}:{cell['torch']}-cpu-py311"
-    argv = ["docker", "run", "--rm", "--network=none", f"--volume={SCRIPTS}:/scripts:ro", image]
+    argv = ["docker", "run", "--rm", "--network=none", f"--volume={SCRIPTS}:/scripts:ro", *options, image]
     argv += ["python", "-B", "-c", BEGIN + script]
     return subprocess.run(argv, capture_output=True, text=True, env=lab.environment)
 
@@ -78,8 +80,12 @@ def test_gpu_that_is_there_but_cannot_be_used_fails_with_the_reason(with_torch: 
 def test_image_is_measured_and_compared(with_torch: Lab, tmp_path: Path) -> None:
     (cell,) = json.loads(with_torch.run("matrix", "--json").stdout)["cells"]
     ref = f"{with_torch.name}:{cell['torch']}-cpu-py311"
+    there = (
+        "sys.path.insert(0, '/bench')\nimport json, throughput\nprint(json.dumps(throughput.describe(torch, 'cpu')))"
+    )
+    machine = tuple(json.loads(run(with_torch, there, f"--volume={BENCH}:/bench:ro").stdout).items())
     faster = Figure(name="train float32", unit="steps/s", repeats=(1e9,) * 5)
-    write_measurement(tmp_path / "faster.json", Measurement(ref=ref, quick=True, machine=(), figures=(faster,)))
+    write_measurement(tmp_path / "faster.json", Measurement(ref=ref, quick=True, machine=machine, figures=(faster,)))
     files = ("--json", str(tmp_path / "now.json"), "--baseline", str(tmp_path / "faster.json"))
     done = with_torch.run("bench", ref, "--quick", *files)
     assert done.returncode == 11, done.stderr
