@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
 from builder.adopt.markers import LINUX, is_about_python
 from builder.adopt.merging import merge_conda, merge_pip
-from builder.adopt.ranges import Range, read_range, write_public
+from builder.adopt.ranges import Range, read_public, read_range, write_public
 from builder.adopt.reasons import NO_WHEEL
 from builder.adopt.redaction import redact
 from builder.definition_env import read_env
@@ -195,7 +195,7 @@ class Wishes:
         elif name in TRIO:
             if specifier:
                 self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
-            self._take_trio(name, SpecifierSet(write_public(specifier)), place)
+            self._take_trio(name, read_public(specifier), place)
         elif _BROUGHT.fullmatch(name):
             self.brought.append((str(requirement), place))
         else:

@@ -520,6 +520,8 @@ UP_TO_312 = 'python_version >= "3.10" and python_version < "3.13"'
         (['torch==2.5.1 ; python_full_version >= "3.10.12" and python_version < "3.11"'], "3.10", "2.5.1"),
         (["torchvision==0.17.*"], "3.12", "2.2.2"),
         (["torchvision<0.17", "torchaudio"], "3.11", "2.1.2"),
+        (["torchvision===0.17.2+cu121"], "3.12", "2.2.2"),
+        (["torchvision===some.build"], "3.14", None),
     ],
 )
 def test_python_is_the_newest_that_markers_are_for(
