@@ -43,7 +43,7 @@ def read_pixi(top: Table, wishes: Wishes) -> None:
         if is_alone and key in top.data:
             wishes.leave(top.place(key), f"[{key}]", "the default environment is without what all others have")
     features = features if is_alone else [top, *features]
-    platforms = _list_platforms(head, {name for feature in features for name in feature.take("platforms", list)})
+    platforms = _list_platforms(head, [name for feature in features for name, _ in feature.texts("platforms")])
     targets = _choose_targets(features, platforms)
     for feature in features:
         _read_packages(feature, targets, wishes)
@@ -127,7 +127,7 @@ def _read_system(system: Table, wishes: Wishes) -> None:
         _ask_cuda(system.data["cuda"], system, "cuda", wishes)
 
 
-def _list_platforms(workspace: Table, chosen: Iterable[str]) -> list[dict[str, Any]]:
+def _list_platforms(workspace: Table, chosen: Collection[str]) -> list[dict[str, Any]]:
     """Return the kinds of linux-64 that the workspace has; of those, the ones that features have chosen, if any."""
     entries = [it if isinstance(it, dict) else {"name": it} for it in workspace.take("platforms", list)]
     here = [it for it in entries if it.get("platform", it.get("name")) == "linux-64"]
@@ -137,7 +137,7 @@ def _list_platforms(workspace: Table, chosen: Iterable[str]) -> list[dict[str, A
 def _means(name: str, platform: dict[str, Any]) -> bool:
     """Return whether a name is a platform's; one without a name is called linux-64-cuda-12-0 or the like."""
     version = f"-cuda-{_find_cuda(platform)}-".replace(".", "-")
-    return name in {platform.get("name"), platform.get("platform")} or (
+    return name in (platform.get("name"), platform.get("platform")) or (
         "name" not in platform and name.startswith("linux-64-") and version in f"{name}-"
     )
 

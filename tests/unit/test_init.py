@@ -825,6 +825,13 @@ def test_environment_without_what_all_others_have_says_so(tmp_path: Path) -> Non
     assert "left out: [dependencies]: the default environment is without" in said
 
 
+@pytest.mark.parametrize("odd", ["[5]", "[{}]", "5"])
+def test_platform_that_is_no_name_is_told(odd: str, tmp_path: Path) -> None:
+    more = f'[feature.a]\nplatforms = {odd}\n[environments]\ndefault = ["a"]\n'
+    error = refuse(tmp_path, "pixi.toml", PIXI_HEAD.format('[{ platform = "linux-64", cuda = "12.8" }, 5]') + more)
+    assert "platforms" in error.message
+
+
 def test_channels_of_features_come_before_those_of_the_workspace(tmp_path: Path) -> None:
     more = (
         '[feature.a]\nchannels = ["nvidia", {channel = "bioconda", priority = -1}]\n[environments]\ndefault = ["a"]\n'
