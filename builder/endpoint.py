@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 
 from docker.constants import DEFAULT_UNIX_SOCKET
+from docker.context.config import METAFILE, get_context_id
 
 from builder.errors import EngineError
 
@@ -48,9 +48,9 @@ def _find_host(folder: Path, name: str) -> str:
     """
     if name == "default":
         return DEFAULT_UNIX_SOCKET.removeprefix("http+")
-    key = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
     try:
-        host = json.loads((folder / "meta" / key / "meta.json").read_bytes())["Endpoints"]["docker"]["Host"]
+        key = get_context_id(name)
+        host = json.loads((folder / "meta" / key / METAFILE).read_bytes())["Endpoints"]["docker"]["Host"]
     except FileNotFoundError:
         raise EngineError(f"docker's context {name} does not exist", hint=_HINT) from None
     except (OSError, ValueError, TypeError, LookupError) as error:

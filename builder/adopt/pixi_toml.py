@@ -39,9 +39,8 @@ def read_pixi(top: Table, wishes: Wishes) -> None:
     chosen, is_alone = _list_default(top)
     features = [top.table("feature").table(name) for name in chosen]
     _read_channels([*features, head], wishes)
-    for key in ("dependencies", "pypi-dependencies", "pypi-options"):
-        if is_alone and key in top.data:
-            wishes.leave(top.place(key), f"[{key}]", "the default environment is without what all others have")
+    for key in sorted((_OF_FEATURE - {"tasks"}) & top.data.keys()) if is_alone else ():
+        wishes.leave(top.place(key), f"[{key}]", "the default environment is without what all others have")
     features = features if is_alone else [top, *features]
     platforms = _list_platforms(head, [name for feature in features for name, _ in feature.texts("platforms")])
     targets = _choose_targets(features, platforms)

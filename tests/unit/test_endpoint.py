@@ -112,6 +112,12 @@ def test_context_needs_no_configuration_and_no_checkout_chooses_it(
     assert settle() == NOWHERE
 
 
+def test_name_that_no_context_can_have_is_told_of(config: Path) -> None:
+    choose(config, "\ud800")
+    with pytest.raises(EngineError, match="cannot be read"):
+        settle_host()
+
+
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"Name": "one", "Endpoints": {"docker": 1}}'])
 def test_context_that_cannot_be_read_is_told_of(text: str, config: Path) -> None:
     choose(config, "one")

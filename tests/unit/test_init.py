@@ -818,11 +818,13 @@ def test_packages_of_a_named_platform_are_taken_and_those_of_an_unknown_one_told
 
 
 def test_environment_without_what_all_others_have_says_so(tmp_path: Path) -> None:
-    more = '[dependencies]\npytorch = "*"\n[feature.a.dependencies]\nnumpy = "*"\n'
+    more = '[dependencies]\npytorch = "*"\n[target.linux-64.dependencies]\ntqdm = "*"\n'
+    more += '[feature.a.dependencies]\nnumpy = "*"\n'
     more += '[environments]\ndefault = { features = ["a"], no-default-feature = true }\n'
     found, said = init(tmp_path, "pixi.toml", PIXI_HEAD.format('["linux-64"]') + more)
     assert found.conda == ("numpy",)
-    assert "left out: [dependencies]: the default environment is without" in said
+    for key in ("dependencies", "target"):
+        assert f"left out: [{key}]: the default environment is without" in said
 
 
 @pytest.mark.parametrize("odd", ["[5]", "[{}]", "5"])
