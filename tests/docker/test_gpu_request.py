@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import tempfile
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import docker
@@ -16,13 +13,11 @@ import pytest
 from builder.checks.container import GpuError, start_container
 from builder.checks.gpu_use import decide_gpu_use
 from tests.docker.conftest import give_up
-from tests.kit import processes
-from tests.kit.base import IMAGE, import_base
-from tests.kit.engine import Engine, add_bridge, start_dockerd
+from tests.docker.engines import run_engine
+from tests.kit.base import IMAGE
 from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from builder.checks import GpuUse
@@ -39,29 +34,6 @@ devices:
   containerEdits:
     env: [IMGBUILD_CDI=reached]
 """
-
-
-@contextmanager
-def run_engine(folder: Path, kit: Path, path: str) -> Iterator[str]:
-    """Run dockerd with a PATH and CDI specs of its own, the kit's base in it; give its URL."""
-    config = folder / "daemon.json"
-    config.write_text(json.dumps({"cdi-spec-dirs": [str(folder / "cdi")], "features": {"cdi": True}}))
-    engine = Engine(url=f"unix://{folder / 'docker.sock'}")
-    argv = ["dockerd", f"--host={engine.url}", f"--pidfile={folder / 'dockerd.pid'}", f"--config-file={config}"]
-    argv += [f"--data-root={folder / 'data'}", f"--bridge={add_bridge('imgbuild-gpu0')}"]
-    argv += ["--iptables=false", "--ip6tables=false"]
-    # Its containerd has sockets there, whose paths may have 104 characters.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as execution:
-        try:
-            start_dockerd(
-                [*argv, f"--exec-root={execution}"], folder / "dockerd.log", engine, os.environ | {"PATH": path}
-            )
-            import_base(engine, kit)
-            yield engine.url
-        finally:
-            processes.stop_process(folder / "dockerd.pid", str(folder))
-            # One that did not get far leaves its data mounted on themselves.
-            subprocess.run(["umount", folder / "data"], check=False, capture_output=True)
 
 
 def start(url: str, use: GpuUse, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -96,13 +68,15 @@ def test_gpus_are_asked_for_as_the_engine_serves_them(
     if serves == "cdi":
         (tmp_path / "cdi" / "nvidia.yaml").write_text(CDI)
     try:
-        with run_engine(tmp_path, kit, f"{bin_folder}:{os.environ['PATH']}") as url:
-            use = decide(url, host)
+        settings = {"cdi-spec-dirs": [str(tmp_path / "cdi")], "features": {"cdi": True}}
+        path = f"{bin_folder}:{os.environ['PATH']}"
+        with run_engine(tmp_path, kit, bridge="imgbuild-gpu0", settings=settings, path=path) as own:
+            use = decide(own.engine.url, host)
             if serves == "nothing":
                 with pytest.raises(GpuError, match="could not select device driver"):
-                    start(url, use, monkeypatch)
+                    start(own.engine.url, use, monkeypatch)
                 return
-            variables = start(url, use, monkeypatch)
+            variables = start(own.engine.url, use, monkeypatch)
     except KitError as error:
         give_up(f"no engine of its own: {error}")
     if serves == "hook":

@@ -7,18 +7,21 @@ import random
 import signal
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kit.engine import ensure_engine, stop_engine
+from tests.docker.conftest import give_up
+from tests.docker.engines import run_engine
+from tests.kit.errors import KitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.docker.conftest import Lab
+    from tests.docker.engines import OwnEngine
 
 
 @contextmanager
@@ -70,6 +73,19 @@ def finish(lab: Lab) -> None:
     assert done.stdout == f"{lab.ref}\n"
 
 
+@pytest.fixture
+def own_engine(kit: Path, tmp_path: Path) -> Iterator[OwnEngine]:
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    settings = {"features": {"containerd-snapshotter": True}}
+    with ExitStack() as running:
+        try:
+            own = running.enter_context(run_engine(folder, kit, bridge="imgbuild-own0", settings=settings))
+        except KitError as error:
+            give_up(f"no engine of its own: {error}")
+        yield own
+
+
 def test_interrupt_stops_the_step_in_the_engine(lab: Lab) -> None:
     with halfway(lab) as (process, marker):
         process.send_signal(signal.SIGINT)
@@ -89,16 +105,16 @@ def test_killed_client_stops_the_step_in_the_engine(lab: Lab) -> None:
 
 
 def test_engine_that_stops_is_said_and_the_next_run_finishes(
-    kit: Path, second_engine: str, make_lab: Callable[..., Lab]
+    own_engine: OwnEngine, make_lab: Callable[..., Lab]
 ) -> None:
-    lab = make_lab(second_engine)
+    lab = make_lab(own_engine.engine.url)
     with halfway(lab) as (process, _):
-        assert stop_engine(kit, "containerd")
+        assert own_engine.stop()
         _, said = process.communicate(timeout=60)
         assert process.returncode == 7, said
         assert "start the engine again and rerun" in said
         assert "Traceback" not in said
-    assert ensure_engine(kit, "containerd").url == second_engine
+    own_engine.start()
     finish(lab)
 
 
