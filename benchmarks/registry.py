@@ -6,10 +6,7 @@ import hashlib
 import http.client
 import http.server
 import json
-import os
 import shutil
-import socket
-import subprocess
 import threading
 import uuid
 from contextlib import contextmanager
@@ -17,16 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from builder.registry.content import INDEXES, MANIFESTS
-from tests.kit import processes
 from tests.kit.debian import install_packages
 from tests.kit.errors import KitError
+from tests.kit.registry import HOST, hold_port, serve_registry
 from tests.kit.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,67 +115,24 @@ class Registry:
 def run_registry(home: Path) -> Iterator[Registry]:
     """Run an empty registry while the context lasts. Raises KitError when it cannot be had."""
     shutil.rmtree(home, ignore_errors=True)
-    folder = home / "blobs"
-    folder.mkdir(parents=True)
+    home.mkdir(parents=True)
     if shutil.which("docker-registry") is None:
         install_packages(Workspace(root=home, scratch=home, log=home / "apt.log"), ("docker-registry",))
-    port = find_free_port()
     listener = Listener()
     thread = threading.Thread(target=listener.serve_forever, daemon=True)
     thread.start()
-    config = {
-        "version": "0.1",
-        "log": {"level": "warn", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder)}},
-        "http": {"addr": f"{HOST}:{port}"},
-        "notifications": {
-            "endpoints": [
-                {
-                    "name": "benchmark",
-                    "url": f"http://{HOST}:{listener.server_port}",
-                    "timeout": "10s",
-                    "threshold": 5,
-                    "backoff": "1s",
-                }
-            ]
-        },
+    endpoint = {
+        "name": "benchmark",
+        "url": f"http://{HOST}:{listener.server_port}",
+        "timeout": "10s",
+        "threshold": 5,
+        "backoff": "1s",
     }
-    (home / "registry.json").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-    log = home / "registry.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            # One that outlived a benchmark that was killed would keep its disk.
-            ["setpriv", "--pdeathsig", "TERM", "docker-registry", "serve", home / "registry.json"],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
-        )
     try:
-        processes.wait_until(lambda: answers(port), server.pid, log, "the registry")
-        yield Registry(address=f"{HOST}:{port}", folder=folder, listener=listener)
+        with hold_port() as port, serve_registry(home, port, notifications={"endpoints": [endpoint]}) as folder:
+            yield Registry(address=f"{HOST}:{port}", folder=folder, listener=listener)
     finally:
-        server.terminate()
-        server.wait()
         listener.shutdown()
         thread.join()
         listener.server_close()
         shutil.rmtree(home, ignore_errors=True)
-
-
-def find_free_port() -> int:
-    """Return a port of the loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    """Return whether a registry answers at a port."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/v2/")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except OSError:
-        return False
-    finally:
-        connection.close()

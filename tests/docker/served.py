@@ -9,17 +9,14 @@ import json
 import re
 import socket
 import struct
-import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import pytest
-import yaml
+from tests.kit.registry import HOST, hold_port, serve_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +105,7 @@ def make_proxy(registry: Registry, upstream: str) -> ThreadingHTTPServer:
                 return
             if fault == "hold":
                 registry.held.set()
-                registry.open_gate.wait(60)
+                registry.open_gate.wait(600)
             given = self.headers.get("Authorization", "").removeprefix("Basic ")
             if registry.login and base64.b64decode(given).decode() != registry.login:
                 self.send_response(401)
@@ -157,43 +154,21 @@ def make_proxy(registry: Registry, upstream: str) -> ThreadingHTTPServer:
     class Listener(ThreadingHTTPServer):
         daemon_threads = True
 
-    return Listener(("127.0.0.1", 0), Handler)
+    return Listener((HOST, 0), Handler)
 
 
 @contextlib.contextmanager
 def run_registry(folder: Path) -> Iterator[Registry]:
-    """Run Debian's docker-registry, which has to be installed, behind a proxy; its store is below a folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        upstream = f"127.0.0.1:{free.getsockname()[1]}"
-    config = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
-        "http": {"addr": upstream, "relativeurls": True},
-    }
-    (folder / "registry.yaml").write_text(yaml.safe_dump(config))
+    """Run Debian's docker-registry, which has to be installed, behind a proxy; all that it has is below a folder."""
     made = Registry(address="")
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context((folder / "registry.log").open("w"))
-        server = subprocess.Popen(["docker-registry", "serve", folder / "registry.yaml"], stdout=log, stderr=log)
-        stack.callback(server.wait, timeout=30)
-        stack.callback(server.terminate)
-        wait_for(upstream)
-        proxy = stack.enter_context(make_proxy(made, upstream))
+        port = stack.enter_context(hold_port())
+        stack.enter_context(serve_registry(folder / "registry", port))
+        proxy = stack.enter_context(make_proxy(made, f"{HOST}:{port}"))
         thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
         thread.start()
         stack.callback(thread.join)
         stack.callback(proxy.shutdown)
-        made.address = f"127.0.0.1:{proxy.server_port}"
+        made.address = f"{HOST}:{proxy.server_port}"
         yield made
         made.open_gate.set()
-
-
-def wait_for(address: str) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://{address}/v2/", timeout=5).close()
-            return
-        time.sleep(0.1)
-    pytest.fail("the registry did not start")

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import secrets
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ from builder.registry.place import find_place
 from builder.registry.writing import Writer
 from builder.reuse import RECIPE
 from builder.sources import Sources
-from tests.docker.conftest import CHANNEL, give_up
+from tests.docker.conftest import CHANNEL, require_programs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,8 +221,7 @@ def test_fault_that_passes_is_no_fault(lab: Lab, registry: Served, fault: int | 
 
 
 def test_signed_image_is_verified_and_openssl_agrees(lab: Lab, registry: Served, tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        give_up("openssl is not installed (apt-get install openssl)")
+    require_programs(tmp_path, "openssl")
     key, public = tmp_path / "sign.key", tmp_path / "sign.pub"
     make = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256"]
     subprocess.run([*make, "-pass", "pass:s3cret", "-out", key], check=True, capture_output=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -199,7 +200,9 @@ def halfway(lab: Lab) -> Iterator[subprocess.Popen[str]]:
         command, env=lab.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            wait_for(lambda: any(it.status == "running" for it in find_containers(lab, process.pid)), "the checks")
+            wait_for(
+                lambda: any(it.status == "running" for it in find_containers(lab, process.pid)), "the checks", process
+            )
             yield process
         finally:
             process.kill()
@@ -215,7 +218,9 @@ def require_engine_error(process: subprocess.Popen[str]) -> None:
 def test_container_of_a_killed_run_is_removed_by_the_next(lab: Lab) -> None:
     with halfway(lab) as process:
         process.kill()
-    assert find_containers(lab, process.pid)
+        # Once it is no process any more, another test's imgbuild may remove its container.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert find_containers(lab, process.pid)
     (lab.root / "templates" / "Dockerfile.j2").unlink()
     done = lab.build()
     assert done.returncode == 0, done.stderr

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.docker.conftest import Lab
     from tests.docker.engines import OwnEngine
 
+PATIENCE = 600  # seconds, which only a machine that is very busy needs
+
 
 @contextmanager
 def halfway(lab: Lab) -> Iterator[tuple[subprocess.Popen[str], str]]:
@@ -38,7 +40,7 @@ def halfway(lab: Lab) -> Iterator[tuple[subprocess.Popen[str], str]]:
         text=True,
     )
     try:
-        wait_for(lambda: find_sleepers(marker), "the slow step to start")
+        wait_for(lambda: find_sleepers(marker), "the slow step to start", process)
         yield process, marker
     finally:
         process.kill()
@@ -57,10 +59,12 @@ def find_sleepers(marker: str) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 120
+def wait_for(condition: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
+    """Return once a condition holds; give up when the process that should bring it about has ended."""
+    end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"waited two minutes for {what}"
+        assert time.monotonic() < end, f"waited {PATIENCE} seconds for {what}"
+        assert process is None or process.poll() is None, f"waited for {what}: {process.communicate()}"
         time.sleep(0.1)
 
 
@@ -89,7 +93,7 @@ def own_engine(kit: Path, tmp_path: Path) -> Iterator[OwnEngine]:
 def test_interrupt_stops_the_step_in_the_engine(lab: Lab) -> None:
     with halfway(lab) as (process, marker):
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert "interrupted" in said
         assert "Traceback" not in said
@@ -110,7 +114,7 @@ def test_engine_that_stops_is_said_and_the_next_run_finishes(
     lab = make_lab(own_engine.engine.url)
     with halfway(lab) as (process, _):
         assert own_engine.stop()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 7, said
         assert "start the engine again and rerun" in said
         assert "Traceback" not in said

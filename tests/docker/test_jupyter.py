@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.docker.conftest import Lab
 
 COMMAND = ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser"]
-TOKEN = re.compile(rb"127\.0\.0\.1:8888/lab\?token=(\w+)")
+TOKEN = re.compile(rb"127\.0\.0\.1:8888/lab\?token=(\S+)\n")
 NOTEBOOK = {
     "cells": [
         {"cell_type": "code", "execution_count": None, "id": "a", "metadata": {}, "outputs": [], "source": "6 * 7"}
@@ -41,7 +41,7 @@ import sys, urllib.error, urllib.request
 headers = {"Authorization": "token " + sys.argv[1]}
 request = urllib.request.Request("http://127.0.0.1:8888/api/contents", headers=headers)
 try:
-    print(urllib.request.urlopen(request, timeout=20).status)
+    print(urllib.request.urlopen(request, timeout=300).status)
 except urllib.error.HTTPError as error:
     print(error.code)
 """
@@ -79,7 +79,7 @@ def start(image: Lab, *options: str) -> Iterator[Container]:
     done = subprocess.run(argv, env=image.environment, capture_output=True, text=True, check=True)
     container = image.client.containers.get(done.stdout.strip())
     try:
-        wait_for(lambda: b"/lab?token=" in container.logs(), "JupyterLab")
+        wait_for(lambda: TOKEN.search(container.logs()) is not None, "JupyterLab")
         yield container
     finally:
         container.remove(force=True)
@@ -161,7 +161,7 @@ def test_jupyter_serves_who_has_its_token_offline(options: list[str], image: Lab
         assert [ask(container, token) for token in ("", "x", read_token(container))] == ["403", "403", "200"]
         ports = container.exec_run(["sh", "-c", "cat /proc/net/tcp /proc/net/tcp6"]).output.decode()
         assert re.findall(r"^ *\d+: 0+:(\w+) \S+ 0A", ports, re.MULTILINE) == [f"{8888:04X}"]
-        container.stop(timeout=20)
+        container.stop(timeout=300)
         assert container.wait()["StatusCode"] == 0
 
 

@@ -221,7 +221,7 @@ def test_cancel_ends_a_push_and_the_ref_does_not_move(bench: Bench, registry: Re
     registry.faults = [("POST", "hold")]
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(bench.push, image, ref)
-        assert registry.held.wait(60)
+        assert registry.held.wait(600)
         bench.engine.cancel()
         with pytest.raises(Cancelled):
             running.result()

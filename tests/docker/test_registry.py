@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +11,7 @@ import yaml
 
 from tests.docker.conftest import require_programs
 from tests.kit.base import IMAGE
+from tests.kit.registry import HOST, hold_port, serve_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,37 +27,10 @@ HASH = "$2y$05$iArBVNRGs0rJ9/L84Q1bdOGq4i3Btrpdr8x.7.FAqjhHKg6ZII/Sa"
 def registry(tmp_path: Path) -> Iterator[str]:
     """The address of a registry (Debian's docker-registry) that asks for a login."""
     require_programs(tmp_path, "docker-registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     (tmp_path / "htpasswd").write_text(f"{USER}:{HASH}\n")
-    config = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
-        "http": {"addr": address},
-        "auth": {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}},
-    }
-    (tmp_path / "registry.yaml").write_text(yaml.safe_dump(config))
-    with (tmp_path / "registry.log").open("w") as log:
-        server = subprocess.Popen(["docker-registry", "serve", tmp_path / "registry.yaml"], stdout=log, stderr=log)
-    wait_for_login(address)
-    yield address
-    server.terminate()
-    server.wait(timeout=30)
-
-
-def wait_for_login(address: str) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(f"http://{address}/v2/", timeout=5)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == http.client.UNAUTHORIZED:
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the registry did not start")
+    login = {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}}
+    with hold_port() as port, serve_registry(tmp_path / "registry", port, auth=login):
+        yield f"{HOST}:{port}"
 
 
 def use_base_of(registry: str, lab: Lab, tmp_path: Path) -> None:

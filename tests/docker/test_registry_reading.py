@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
 import json
-import os
 import ssl
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
-from benchmarks.registry import find_free_port
 from builder.attach import CYCLONEDX
 from builder.cli import cli
 from builder.errors import DriftError, RegistryError
@@ -30,6 +25,7 @@ from builder.registry.place import find_place
 from builder.sources import Sources
 from tests.docker.conftest import require_programs
 from tests.docker.test_registry import HASH, PASSWORD, USER, log_in
+from tests.kit.registry import HOST, hold_port, serve_registry
 from tests.registry import INDEX, FakeRegistry
 
 if TYPE_CHECKING:
@@ -81,42 +77,21 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 @pytest.fixture(params=["open", "login", "tls"])
 def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     require_programs(tmp_path, "docker-registry", "openssl")
-    host = f"127.0.0.1:{find_free_port()}"
-    http: dict[str, Any] = {"addr": host, "relativeurls": True}
-    config: dict[str, Any] = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "data")}}}
     monkeypatch.setattr(place, "CERTS", tmp_path / "certs.d")
+    config: dict[str, Any] = {}
     ca = None
-    if request.param != "open":
-        (tmp_path / "htpasswd").write_text(f"{USER}:{HASH}\n")
-        config["auth"] = {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}}
-    if request.param == "tls":
-        own = tmp_path / "certs.d" / host
-        own.mkdir(parents=True)
-        key, ca = make_certificate(own)
-        http["tls"] = {"certificate": str(ca), "key": str(key)}
-    (tmp_path / "registry.yaml").write_text(yaml.safe_dump({**config, "http": http}))
-    env = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-    with (tmp_path / "registry.log").open("w") as log:
-        process = subprocess.Popen(
-            ["docker-registry", "serve", tmp_path / "registry.yaml"], stdout=log, stderr=log, env=env
-        )
-    made = Server(host, ca)
-    try:
-        wait_for(made)
-        yield made
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def wait_for(server: Server) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            server.send("GET", "/v2/").close()
-            return
-        time.sleep(0.1)
-    pytest.fail("the registry did not start")
+    with hold_port() as port:
+        host = f"{HOST}:{port}"
+        if request.param != "open":
+            (tmp_path / "htpasswd").write_text(f"{USER}:{HASH}\n")
+            config["auth"] = {"htpasswd": {"realm": "lab", "path": str(tmp_path / "htpasswd")}}
+        if request.param == "tls":
+            own = tmp_path / "certs.d" / host
+            own.mkdir(parents=True)
+            key, ca = make_certificate(own)
+            config["http"] = {"tls": {"certificate": str(ca), "key": str(key)}}
+        with serve_registry(tmp_path / "registry", port, **config):
+            yield Server(host, ca)
 
 
 def test_what_was_put_into_a_real_registry_is_read(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import docker.errors
 import pytest
 
 from tests.docker.test_checks import Wire, find_containers, remove_orphans
-from tests.docker.test_interruption import find_sleepers, wait_for
+from tests.docker.test_interruption import PATIENCE, find_sleepers, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CELLS = ("py3.11-cpu", "py3.11-cu126", "py3.11-cu128")
 OWN = "echo {{ cell.id }} > /workspace/own"  # the cells have the same packages: without it they share every step
 FAIL_LAST = "{{ ' && echo no snakes here >&2 && exit 3' if cell.id.endswith('-cu128') else '' }}"
+WAITS = "waits for this step of"
 
 
 EARLY = """
@@ -95,13 +97,23 @@ def test_cell_that_fails_stops_no_other_and_the_next_run_builds_only_that_one(an
 
 def test_shared_step_runs_once_and_its_failure_is_said_once(lab: Lab) -> None:
     define_three(lab)
-    lab.add_step(f"sleep 3; echo shared {marker()} >&2; exit 4", first=True)
-    done = lab.build("--jobs", "3")
-    assert (done.returncode, done.stdout) == (8, "")
+    mark = marker()
+    lab.add_step(f"sleep {mark} || true; echo shared >&2; exit 4", first=True)
+    with building(lab) as process:
+        assert process.stdout
+        assert process.stderr
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if WAITS in line and sum(WAITS in it for it in lines) == 2:
+                wait_for(lambda: find_sleepers(mark), "the shared step", process)
+                for pid in find_sleepers(mark):
+                    os.kill(pid, signal.SIGTERM)
+        assert (process.wait(), process.stdout.read()) == (8, "")
     cells = [f"{lab.name}-{cell}" for cell in CELLS]
-    said = [line.partition("] ")[2] for line in done.stderr.splitlines()]
+    said = [line.rstrip().partition("] ")[2] for line in lines]
     assert sum(line.startswith(f"✗ {', '.join(cells)}: ") for line in said) == 1
-    assert sum("waits for this step of" in line for line in said) == 2
+    assert sum(WAITS in line for line in said) == 2
     assert sum(line.endswith("exit code: 4") for line in said) == 1
     assert not tags(lab)
 
@@ -131,9 +143,9 @@ def test_signal_stops_every_build_in_the_engine(lab: Lab, number: signal.Signals
     mark = marker()
     lab.add_step(f"{OWN}; exec sleep {mark}")
     with building(lab) as process:
-        wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
+        wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells", process)
         process.send_signal(number)
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out) == (130, "")
         assert "3 cells: 3 cancelled in " in said
         assert said.splitlines()[-1].startswith("interrupted")
@@ -149,9 +161,10 @@ def test_signal_ends_checks_and_removes_their_containers(lab: Lab) -> None:
         wait_for(
             lambda: sum(it.status == "running" for it in find_containers(lab, process.pid)) == 3,
             "checks of three cells",
+            process,
         )
         process.send_signal(signal.SIGINT)
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out) == (130, "")
         assert "3 cells: 3 cancelled in " in said
         assert not find_containers(lab, process.pid)
@@ -163,10 +176,10 @@ def test_second_signal_ends_at_once(lab: Lab) -> None:
     mark = marker()
     lab.add_step(f"{OWN}; exec sleep {mark}")
     with building(lab) as process:
-        wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
+        wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells", process)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert "Traceback" not in said
         wait_for(lambda: not find_sleepers(mark), "the engine to stop the steps")
@@ -181,9 +194,9 @@ def test_lost_engine_is_said_once(lab: Lab, tmp_path: Path) -> None:
     lab.env["DOCKER_HOST"] = f"unix://{tmp_path}/wire"
     try:
         with building(lab) as process:
-            wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells")
+            wait_for(lambda: len(find_sleepers(mark)) == 3, "the slow steps of three cells", process)
             wire.cut()
-            out, said = process.communicate(timeout=60)
+            out, said = process.communicate(timeout=PATIENCE)
             assert (process.returncode, out) == (7, "")
             assert said.count("start the engine again and rerun") == 1
             assert "Traceback" not in said

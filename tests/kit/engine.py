@@ -40,7 +40,7 @@ class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=60)
         self.path = path
 
     def connect(self) -> None:
@@ -62,7 +62,7 @@ class Engine:
             case "unix":
                 connection: http.client.HTTPConnection = UnixConnection(parts.path)
             case "tcp" | "http":
-                connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+                connection = http.client.HTTPConnection(parts.netloc, timeout=60)
             case scheme:
                 raise KitError(
                     f"the kit cannot speak {scheme}:// to an engine", hint="set DOCKER_HOST to unix:// or tcp://"

@@ -47,8 +47,8 @@ def start_detached(argv: Sequence[str | Path], log: Path, environment: Mapping[s
 
 
 def wait_until(ready: Callable[[], bool], pid: int, log: Path, what: str) -> None:
-    """Return when ready; raise EndedError when the child process ends first, KitError when a minute has passed."""
-    end = time.monotonic() + 60
+    """Return when ready; raise EndedError when the child process ends first, KitError after five minutes."""
+    end = time.monotonic() + 300
     while not ready():
         ended, _ = os.waitpid(pid, os.WNOHANG)
         if ended or time.monotonic() > end:

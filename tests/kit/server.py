@@ -83,7 +83,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 def ask_identity(port: int) -> str | None:
     """Return what answers at the port says it is; None when nothing answers."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
     try:
         connection.request("GET", IDENTITY_PATH)
         return connection.getresponse().read().decode(errors="replace")

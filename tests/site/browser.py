@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_PATIENCE = 30.0  # seconds for one answer
+_PATIENCE = 300.0  # seconds for one answer
 _QUIET = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync", "disable-gpu")
 _CODES = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39}
 
@@ -56,16 +56,21 @@ class Browser:
 
     def settle(self, address: str) -> None:
         """Wait until a page is there: `name.html`, or `name.html#part`."""
-        name, _, part = address.partition("#")
-        wanted = [name, f"#{part}" if part else "", "complete"]
+        name, sign, part = address.partition("#")
+        place, part = json.dumps(f"/{name}"), json.dumps(sign + part)
+        self.wait_for(
+            f"location.pathname.endsWith({place}) && location.hash == {part} && document.readyState == 'complete'"
+        )
+
+    def wait_for(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression once it is true."""
         deadline = time.monotonic() + _PATIENCE
-        found = None
-        while found != wanted:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{address} was not loaded: {found}")
-            time.sleep(0.02)
+        while time.monotonic() < deadline:
             with contextlib.suppress(RuntimeError):  # a page that is being left cannot be asked
-                found = self.ask("[location.pathname.split('/').pop(), location.hash, document.readyState]")
+                if found := self.ask(expression):
+                    return found
+            time.sleep(0.02)
+        raise TimeoutError(f"never true: {expression}")
 
     def ask(self, expression: str) -> Any:
         """Return the value of a JavaScript expression; the protocol may ask even where pages run no scripts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,11 +46,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield started
 
 
-def in_view(browser: Browser) -> list[str]:
-    """Return the commands of the section that the address names, if its heading is on the screen."""
-    return browser.ask(
-        "(part => { const y = part.getBoundingClientRect().y; return y >= 0 && y < innerHeight ?"
-        " [...part.querySelectorAll('.command')].map(it => it.textContent) : [] })"
+def wait_for_command(browser: Browser, command: str) -> None:
+    """Wait until the section that the address names has its heading on the screen, and the command is in it."""
+    browser.wait_for(
+        "(part => { const y = part.getBoundingClientRect().y; return y >= 0 && y < innerHeight &&"
+        f" [...part.querySelectorAll('.command')].some(it => it.textContent == {json.dumps(command)}) }})"
         "(document.getElementById(location.hash.slice(1)))"
     )
 
@@ -65,7 +66,7 @@ def test_two_clicks_lead_to_the_line_without_scripts(site: Path, browser: Browse
     browser.settle(first)
     browser.click(f"a[href='{second}']")
     browser.settle("driver-535.html#python-3.11")
-    assert WANTED in in_view(browser)
+    wait_for_command(browser, WANTED)
 
 
 def test_two_clicks_lead_to_the_line_with_scripts(site: Path, browser: Browser) -> None:
@@ -114,7 +115,7 @@ def test_keyboard_alone_chooses_and_copies(site: Path, browser: Browser) -> None
             break
     assert browser.ask("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser.press("Enter")
-    told = browser.ask("new Promise(done => setTimeout(() => done(document.querySelector('#told').textContent), 300))")
+    told = browser.wait_for("document.querySelector('#told').textContent")
     assert told.startswith(("Copied: docker run", "Selected: copy it"))
 
 

@@ -167,7 +167,7 @@ class Container:
     def __init__(self) -> None:
         self.running: set[str] = set()
         self.beside: defaultdict[str, set[str]] = defaultdict(set)
-        self.met = threading.Barrier(len(TOGETHER), timeout=20)
+        self.met = threading.Barrier(len(TOGETHER), timeout=120)
 
     def exec_run(self, command: list[str], **_: object) -> SimpleNamespace:
         name = Path(command[3]).name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from builder.locked import LockedCell
 
-WAIT = 10
+WAIT = 120
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tarfile
@@ -13,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import yaml
@@ -23,8 +22,12 @@ from tests.kit import cpython, debian, engine, native, project, server, torch_wh
 from tests.kit.conda_package import PLACEHOLDER, Package, write_package
 from tests.kit.errors import KitError
 from tests.kit.processes import read_pid
+from tests.kit.registry import hold_port
 from tests.kit.steps import SOURCES, Step, is_done, run_step, run_steps
 from tests.kit.workspace import Workspace, find_kit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEB822 = """\
 # Third parties come first
@@ -379,15 +382,14 @@ def test_kit_is_never_in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_kit() == Path("/srv/kit")
 
 
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((server.HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    with hold_port() as held:
+        yield held
 
 
-def test_server_serves_ranges_and_is_started_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMGBUILD_KIT_PORT", str(find_free_port()))
+def test_server_serves_ranges_and_is_started_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    monkeypatch.setenv("IMGBUILD_KIT_PORT", str(port))
     (tmp_path / "channel").mkdir()
     (tmp_path / "channel" / "digits").write_text("0123456789")
     url = server.ensure_server(tmp_path)

@@ -84,7 +84,7 @@ class PatientEngine(Engine):
     def build(self, context: Context, **_: object) -> Iterator[Built]:  # type: ignore[override]
         (dockerfile,) = (file.data for file in context.files if file.path == "Dockerfile")
         if b"LABEL" in dockerfile:
-            assert self.lower.wait(10)
+            assert self.lower.wait(120)
             yield Built(image_id="sha256:1")
         else:
             yield Built(image_id="sha256:lower")

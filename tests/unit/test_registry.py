@@ -357,10 +357,10 @@ def run_stalling(*, takes: bool) -> Iterator[tuple[str, list[socket.socket]]]:
 @pytest.mark.parametrize("takes", [True, False])
 def test_large_upload_that_stalls_is_tried_again(monkeypatch: pytest.MonkeyPatch, takes: bool) -> None:
     """With 10 seconds in one."""
-    monkeypatch.setattr(transport, "_TIMEOUT", (1.0, 2.0))
+    monkeypatch.setattr(transport, "_TIMEOUT", (4.0, 4.0))
     monkeypatch.setattr(transport, "_PACE", 10 * 16 * 1024)
     with run_stalling(takes=takes) as (host, accepted):
-        asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None, patience=6)
+        asked = transport.Transport(Place(host=host, url=f"http://{host}"), lambda _: None, patience=60)
         reply = asked.ask("PUT", "/", scope="", limit=10, data=bytes(16 * 1024 * 1024))
         asked.close()
     assert reply.status == 201

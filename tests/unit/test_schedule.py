@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -162,9 +163,10 @@ def test_caller_that_goes_away_ends_all(bench: Bench) -> None:
 
 
 def test_time_is_that_of_the_task(bench: Bench) -> None:
+    began = time.monotonic()
     found = bench.run(1, a=lambda: str(threading.Event().wait(0.2)), b=bench.works("b"))
     assert found["a"].seconds >= 0.2
-    assert found["b"].seconds < found["a"].seconds
+    assert found["b"].seconds <= time.monotonic() - began - 0.2
 
 
 def test_values_come_in_order_and_none_waits_without_need() -> None:
