@@ -43,9 +43,8 @@ def _caption(result: Result) -> str:
 
 
 def draw_picture(result: Result) -> str:
-    """Return the SVG: time, what a registry and an engine store, and what one newer package costs."""
-    phases = list(dict.fromkeys(row.phase for row in result.rows))
-    cold, *_, last = phases
+    """Return the SVG: time, what the registry stores, and, where it was measured, what the last phase costs."""
+    cold, *again = dict.fromkeys(row.phase for row in result.rows)
     unique = result.input.unique_bytes / 1e6
 
     def panel(title: str, phase: str, read: Callable[[Row], float], unit: str, limit: float | None = None) -> Panel:
@@ -56,9 +55,13 @@ def draw_picture(result: Result) -> str:
     panels = [
         panel("Built and pushed, from nothing", cold, lambda row: row.seconds, "s"),
         panel(stored, cold, lambda row: row.registry_bytes / 1e6, "MB", unique),
-        panel(f"Again: {last}", last, lambda row: row.seconds, "s"),
-        panel(f"Pushed: {last}", last, lambda row: row.pushed_bytes / 1e6, "MB"),
     ]
+    if again:
+        last = again[-1]
+        panels += [
+            panel(f"Again: {last}", last, lambda row: row.seconds, "s"),
+            panel(f"Pushed: {last}", last, lambda row: row.pushed_bytes / 1e6, "MB"),
+        ]
     description = f"{_caption(result)}. The dashed line is every distinct package once."
     return draw_chart("A matrix built three ways", description, panels, OWN)
 
