@@ -212,6 +212,23 @@ def test_bfloat16_is_measured_where_the_gpu_has_it(
     assert throughput.list_kinds(torch, "cpu") == ["float32", "bfloat16"]
 
 
+def test_products_are_made_until_a_gpu_is_warm(throughput: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    class Matrix:
+        def to(self, _kind: str) -> Matrix:
+            return self
+
+        def __matmul__(self, _: Matrix) -> None:
+            made.append(1)
+
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: len(made) * throughput.MULTIPLYING / 25)
+    torch = SimpleNamespace(randn=lambda *_, **__: Matrix())
+    found = throughput.multiply(torch, "cpu", "float32")
+    assert len(made) == 30
+    assert found == pytest.approx(2 * 1024**3 * 25 / throughput.MULTIPLYING / 1e9)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_are_forked_whatever_this_python_does(
     workers: int, throughput: ModuleType, monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,7 @@ from builder.checks.suites import SUITES, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 SCRIPTS = Path(builder.checks.__file__).parent / "scripts"
 STAND_INS = Path(__file__).parent / "stand_ins"
@@ -189,7 +190,9 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     "device": [
         Sabotage(fault="missing arch", words="no kernels for A10, capability 8.6"),
         Sabotage(expected={"gpu": "out of reach", "no-gpu": "no runtime"}, words="no runtime"),
-        Sabotage(fault="one of two", words="num_gpus INTERNAL ASSERT FAILED; of GPUs in MIG mode, name one device"),
+        Sabotage(
+            fault="one of two", env={"CUDA_VISIBLE_DEVICES": "1"}, words="start CUDA: device >= 0 && device < num_gpus"
+        ),
         Sabotage(fault="busy", words="torch sees a GPU and cannot start CUDA: CUDA-capable device(s) is/are busy"),
     ],
     "memory": [
@@ -215,8 +218,13 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         ),
     ],
     "two-gpus": [
-        Sabotage(fault="all-reduce", words="AssertionError"),
+        Sabotage(fault="all-reduce", words="the sum of 1 and 2 is "),
         Sabotage(fault="no connection", words="NCCL: nobody answers"),
+        Sabotage(
+            fault="no connection",
+            prepare="read_nccl = lambda: (2, 26, 2)",
+            words="NCCL 2.26.2 in a container may need NCCL_CUMEM_HOST_ENABLE=0",
+        ),
         Sabotage(
             prepare="NCCL = 'import time; time.sleep(600)'\nimport together\n"
             "run_together = lambda commands, folder: together.run_together(commands, folder, patience=0.2)",
@@ -345,6 +353,45 @@ def test_triton_without_a_compiler_is_said(prefix: Path) -> None:
     found = run(prefix, suite, ("compiled",), Sabotage(words="", prepare="shutil.which = lambda name: None"))
     assert found["compiled"].verdict == "skip"
     assert "list gcc and libc6-dev under apt" in found["compiled"].detail
+
+
+@pytest.mark.parametrize(("compiler", "verdict"), [("cc", "pass"), ("absent", "skip")])
+def test_compiler_that_is_named_is_the_one_that_triton_takes(compiler: str, verdict: str, prefix: Path) -> None:
+    (suite,) = (suite for suite in SUITES if suite.script == "gpu.py")
+    only = "shutil.which = lambda name: name if name in ('cc', 'gcc') else None"
+    found = run(prefix, suite, ("compiled",), Sabotage(words="", prepare=only, env={"CC": compiler}))
+    assert found["compiled"].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("version", "advised"),
+    [((2, 23, 4), False), ((2, 24, 3), True), ((2, 26, 2), True), ((2, 26, 3), False), (None, False)],
+)
+def test_nccl_is_advised_about_where_it_needs_what_docker_forbids(
+    version: tuple[int, ...] | None, advised: bool, scripts: dict[str, ModuleType]
+) -> None:
+    assert ("NCCL_CUMEM_HOST_ENABLE=0" in scripts["gpu"].advise_nccl(version)) is advised
+
+
+def test_of_gpus_in_mig_mode_the_first_is_taken(prefix: Path) -> None:
+    told = prefix.parent / "expected.json"
+    write(told, json.dumps(expect(prefix)))
+    command = [prefix / "bin/python", "-E", "-B", Path(SCRIPTS) / "gpu.py", told]
+    env = {"PATH": "/usr/bin:/bin", "TORCH_FAULT": "one of two"}
+    said = subprocess.run(command, capture_output=True, text=True, env=env, check=True).stdout
+    found = read_verdicts(said)
+    assert found["memory"].verdict == found["matmul"].verdict == "pass"
+    assert (found["two-gpus"].verdict, found["two-gpus"].detail) == ("skip", "one GPU")
+
+
+def test_what_a_build_has_is_found_whatever_gpus_there_are(prefix: Path) -> None:
+    told = prefix.parent / "expected.json"
+    write(told, json.dumps(expect(prefix)))
+    append(f"{SITE}/torch/__init__.py", "\nassert CHOSEN == '' and 'CUDA_VISIBLE_DEVICES' in os.environ\n")(prefix)
+    command = [prefix / "bin/python", "-E", "-B", Path(SCRIPTS) / "torch_build.py", told]
+    env = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "1"}
+    found = read_verdicts(subprocess.run(command, capture_output=True, text=True, env=env, check=True).stdout)
+    assert {it.verdict for it in found.values()} == {"pass"}
 
 
 @pytest.mark.parametrize(("fault", "used"), [("display first", 1), ("display beside", 0)])

@@ -44,7 +44,10 @@ def torch(monkeypatch: pytest.MonkeyPatch, scripts: dict[str, ModuleType]) -> An
         __version__="2.6.0+cu126",
         version=SimpleNamespace(cuda="12.6"),
         ones=lambda *_: Ones(),
-        _C=SimpleNamespace(_cuda_getArchFlags=lambda: "sm_80 sm_90"),
+        _C=SimpleNamespace(
+            _cuda_getArchFlags=lambda: "sm_80 sm_90",
+            _cudnn=SimpleNamespace(getRuntimeVersion=lambda: (9, 5, 1)),
+        ),
         backends=SimpleNamespace(cudnn=SimpleNamespace(is_available=lambda: True, version=lambda: 90501)),
         cuda=SimpleNamespace(
             is_available=lambda: True,
@@ -87,7 +90,7 @@ def test_torch_of_the_cell_passes(check: str, torch: Any, scripts: dict[str, Mod
         ("device", "cuda.get_arch_list", lambda: ["sm_90"], "no kernels for A10, capability 8.6"),
         ("device", "cuda.is_available", lambda: False, "run it with --gpus all"),
         ("libraries", "backends.cudnn.is_available", lambda: False, "torch finds no cuDNN"),
-        ("libraries", "backends.cudnn.version", lambda: 90100, "cudnn is 9.1.0, the lock has 9.5.1.17"),
+        ("libraries", "_C._cudnn.getRuntimeVersion", lambda: (9, 1, 0), "cudnn is 9.1.0, the lock has 9.5.1.17"),
     ],
 )
 def test_torch_that_is_another_fails(

@@ -13,6 +13,7 @@ import zlib
 STORED = 256  # the side of a stored picture, in pixels
 CROPPED = 224  # the side of what a network is given
 MATRIX = {"cpu": 1024, "cuda": 4096}
+MULTIPLYING = 0.2  # seconds at least: a GPU takes some hundredths until its clock is up
 
 
 def main():
@@ -111,13 +112,14 @@ def multiply(torch, place, kind):
     """Return the GFLOP/s of a square matrix product."""
     size = MATRIX[place]
     left, right = (torch.randn(size, size, device=place).to(kind) for _ in range(2))
-    rounds = 10
     synchronize(torch, place)
-    began = time.perf_counter()
-    for _ in range(rounds):
-        left @ right
-    synchronize(torch, place)
-    return 2 * size**3 * rounds / (time.perf_counter() - began) / 1e9
+    rounds, began = 0, time.perf_counter()
+    while (spent := time.perf_counter() - began) < MULTIPLYING:
+        for _ in range(10):
+            left @ right
+        synchronize(torch, place)
+        rounds += 10
+    return 2 * size**3 * rounds / spent / 1e9
 
 
 def train(torch, place, steps, amp):

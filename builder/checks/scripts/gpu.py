@@ -18,8 +18,9 @@ SIZE = 512
 SEED = 20260101
 
 # The largest relative error of a sum of SIZE products against float64: rounding of the inputs, of each product in
-# tf32 (10 bits of mantissa), and of the result. Several times what is seen, far below what a wrong kernel gives.
-BOUNDS = {"float32": 1e-5, "tf32": 2e-3, "float16": 5e-3, "bfloat16": 3e-2}
+# tf32 (10 bits of mantissa), and of the result; Winograd's convolutions lose most, 3.4e-3 in tf32. Above what any
+# algorithm gives, far below what a wrong kernel gives.
+BOUNDS = {"float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 3e-2}
 
 NCCL = """
 import sys, torch, torch.distributed as dist
@@ -28,7 +29,8 @@ torch.cuda.set_device(int(sys.argv[2]))
 dist.init_process_group("nccl", init_method="file://" + sys.argv[3], rank=rank, world_size=2)
 total = torch.full((1024,), float(rank + 1), device="cuda")
 dist.all_reduce(total)
-assert bool((total == 3.0).all()), total[0]
+if not bool((total == 3.0).all()):
+    sys.exit("the sum of 1 and 2 is " + str(total[0]))
 dist.destroy_process_group()
 """
 
@@ -147,7 +149,8 @@ def libraries(expected):
     if not torch.backends.cudnn.is_available():
         raise Failed("torch finds no cuDNN")
     nccl = read_nccl()
-    found = {"cudnn": split_version(torch.backends.cudnn.version()), "nccl": nccl or torch.cuda.nccl.version()}
+    # torch.backends.cudnn.version() refuses to answer where any GPU, also one that is not used, is too old for it.
+    found = {"cudnn": torch._C._cudnn.getRuntimeVersion(), "nccl": nccl or torch.cuda.nccl.version()}
     told = {name: ".".join(map(str, version)) for name, version in found.items()}
     compared = ("cudnn", "nccl") if nccl else ("cudnn",)  # an NCCL that is part of torch is not that of the lock
     faults = [
@@ -214,7 +217,7 @@ def compiled(expected):
         import triton
     except ImportError as error:
         raise Failed(f"triton cannot be imported: {error}") from error
-    if not any(map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))):
+    if not any(map(shutil.which, [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"])):
         # It compiles what starts each kernel: triton-lang/triton, python/triton/runtime/build.py.
         raise Skip("triton has no C compiler here: for torch.compile, list gcc and libc6-dev under apt")
     if torch.cuda.get_device_capability()[0] < 7:
@@ -243,9 +246,23 @@ def two_gpus(expected):
     if len(served) < 2:
         raise Skip("one GPU")
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", NCCL]
-        run_together([[*command, str(rank), str(served[rank]), f"{folder}/meet"] for rank in range(2)], folder)
+        command = [sys.executable, "-E", "-B", "-c", NCCL]
+        try:
+            run_together([[*command, str(rank), str(served[rank]), f"{folder}/meet"] for rank in range(2)], folder)
+        except Failed as error:
+            raise Failed(f"{error}{advise_nccl(read_nccl())}") from error
     return "all-reduce of two processes"
+
+
+def advise_nccl(version):
+    """Return what to do about an NCCL that takes for granted what Docker forbids: memory of the host by cuMem.
+
+    From 2.26.3 on it tries whether that works (NVIDIA/nccl, src/misc/cudawrap.cc). GPUs with NVLink don't need it.
+    """
+    if version is None or not (2, 24) <= version < (2, 26, 3):
+        return ""
+    told = ".".join(map(str, version))
+    return f"; NCCL {told} in a container may need NCCL_CUMEM_HOST_ENABLE=0, under env: in the image's definition"
 
 
 def require_gpu(expected):
@@ -265,9 +282,12 @@ def require_gpu(expected):
         torch.cuda.init()
         torch.cuda.set_device(next(iter(list_served(torch)), 0))
     except Exception as error:
-        # NVML counts GPUs of which CUDA then gives one alone: https://github.com/pytorch/pytorch/issues/131667
-        hint = "; of GPUs in MIG mode, name one device in NVIDIA_VISIBLE_DEVICES" if "num_gpus" in str(error) else ""
-        raise Failed(f"torch sees a GPU and cannot start CUDA: {str(error).splitlines()[0]}{hint}") from error
+        if "num_gpus" in str(error) and "CUDA_VISIBLE_DEVICES" not in os.environ:
+            # NVML counts GPUs in MIG mode of which CUDA then gives one alone, and torch believes NVML unless it is
+            # told which to use: https://github.com/pytorch/pytorch/issues/131667. So this begins anew with the first.
+            os.environ["CUDA_VISIBLE_DEVICES"] = "0"
+            os.execv(sys.executable, [sys.executable, "-E", "-B", *sys.argv])  # noqa: S606
+        raise Failed(f"torch sees a GPU and cannot start CUDA: {str(error).splitlines()[0]}") from error
     return torch
 
 

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 FAULT = os.environ.get("TORCH_FAULT", "")
 GROWTH = 1.05  # what a kernel that is wrong multiplies its results with
+CHOSEN = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 NAN = float("nan")
 USED = {"allocated": 0, "reserved": 0}  # bytes of the GPU
 
 __version__ = "2.5.1+cu126" if FAULT == "another version" else "2.6.0+cu126"
 float16, float32, float64, bfloat16 = "float16", "float32", "float64", "bfloat16"
 version = Space(cuda="11.8" if FAULT == "another cuda" else "12.6")
-_C = Space(_cuda_getArchFlags=lambda: "sm_90" if FAULT == "missing arch" else "sm_80 sm_90")
+_C = Space(
+    _cuda_getArchFlags=lambda: "sm_90" if FAULT == "missing arch" else "sm_80 sm_90",
+    _cudnn=Space(getRuntimeVersion=lambda: (9, 1, 0) if FAULT == "another cudnn" else (9, 5, 1)),
+)
 
 
 class Tensor:
@@ -227,7 +231,7 @@ class DeferredCudaCallError(Exception):
 
 
 def _init() -> None:
-    if FAULT == "one of two":
+    if FAULT == "one of two" and CHOSEN != "0":
         raise DeferredCudaCallError("device >= 0 && device < num_gpus INTERNAL ASSERT FAILED\n\nmany more lines")
     if FAULT == "busy":
         raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
@@ -244,7 +248,7 @@ USING: list[int] = []
 
 cuda = Space(
     amp=Space(GradScaler=GradScaler),
-    device_count=lambda: 2,
+    device_count=lambda: 1 if CHOSEN else 2,
     empty_cache=_empty_cache,
     get_arch_list=lambda: ["sm_90"] if FAULT == "missing arch" else ["sm_80", "sm_90"],
     get_device_capability=lambda: (8, 6),
