@@ -13,6 +13,8 @@ _SECRET = re.compile(
     r"|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:_|$)|_PWD$|(?<!GPG)_KEY$",
     re.IGNORECASE,
 )
+_HARMLESS = re.compile(r"\d{0,5}|true|false|yes|no|on|off", re.IGNORECASE)
+"""No secret, whatever its name; `logs_in` of builder/checks/scripts/leftovers.py says so too."""
 _FOREIGN = (  # what an image sets itself, and what belongs to the machine that builds it
     r"PATH|HOME|CONDA_PREFIX|PYTHON(?:HOME|PATH|OPTIMIZE)|LD_PRELOAD|PIP_.*|(?:.*_)?(?:proxy|PROXY)"
     r"|SSL_CERT_(?:FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|AWS_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_SSL_.*"
@@ -36,11 +38,17 @@ def _read_variables(value: Value, refused: re.Pattern[str]) -> tuple[tuple[str, 
     return tuple(sorted(read_each(partial(_read_variable, refused), value.items())))
 
 
+def _is_secret(name: str, text: str) -> bool:
+    return bool(_SECRET.search(name)) and not (
+        _HARMLESS.fullmatch(text) or (text.isdigit() and "TOKENS" in name.upper())
+    )
+
+
 def _read_variable(refused: re.Pattern[str], name: str, value: Value) -> tuple[str, str]:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise BadKeyError(f"{quote(name)} cannot name a variable", "use letters, digits and _")
     text = value.text if isinstance(value, Unquoted) else value
-    if _SECRET.search(name) or (isinstance(text, str) and has_credentials(text)):
+    if isinstance(text, str) and (has_credentials(text) or _is_secret(name, text)):
         hint = "remove it: everyone who pulls the image could read it; pass it to docker run --env"
         raise BadKeyError(f"{name} looks like a secret", hint)
     if refused.fullmatch(name):

@@ -166,8 +166,12 @@ class Engine:
 
     def read_labels(self, image_id: str) -> dict[str, str]:
         """Return the labels of an image."""
+        return dict(self.read_config(image_id).get("Labels") or {})
+
+    def read_config(self, image_id: str) -> dict[str, Any]:
+        """Return an image's configuration, as Docker's API has it: its labels, volumes, user."""
         with self._streams.call():
-            return dict(self._api.inspect_image(image_id)["Config"].get("Labels") or {})
+            return dict(self._api.inspect_image(image_id)["Config"])
 
     def measure(self, image_id: str) -> int:
         """Return how many bytes the files in all layers of an image have, its base's too, as its store counts."""

@@ -212,7 +212,7 @@ class Builder:
         self._say(locked, "checking the image")
         inventory: Inventory | None = None
         try:
-            expected = describe_cell(job, locked.environment, PREFIX, self.engine.read_labels(image_id))
+            expected = describe_cell(job, locked.environment, PREFIX, self.engine.read_config(image_id))
             container = check_container(image_id, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
             with container as (running, verdicts):
                 require_pass(verdicts, job.cell.id)

@@ -16,7 +16,7 @@ from builder.steps import PREFIX
 from builder.work import CellWork, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from builder.checks import GpuUse, Verdict
     from builder.engine import Engine
@@ -85,25 +85,22 @@ class Prover:
     def _prove(self, job: Job, environment: Environment) -> Proof:
         if self.staging is None:
             self._say(job, "checking the image")
-            image_id, labels = find_built(job, environment, self.engine)
-            return Proof(
-                cell=job.cell.id, ref=image_ref(job), verdicts=self._check(job, environment, image_id, labels)
-            )
+            image_id, _ = find_built(job, environment, self.engine)
+            return Proof(cell=job.cell.id, ref=image_ref(job), verdicts=self._check(job, environment, image_id))
         found = self.staging.find(job)
         ref = f"{self.staging.name(job)}@{found.digest}"
         self._say(job, "pulling the image")
         for event in self.engine.pull(self.staging.name(job), found.digest):
             self.progress.event(job.cell.id, event)
         self._say(job, "checking the image")
-        labels = self.engine.read_labels(ref)
-        require_packages(labels, environment, ref)
-        proof = Proof(cell=job.cell.id, ref=ref, verdicts=self._check(job, environment, ref, labels))
+        require_packages(self.engine.read_labels(ref), environment, ref)
+        proof = Proof(cell=job.cell.id, ref=ref, verdicts=self._check(job, environment, ref))
         if not (self.promote and proof.passed):
             return proof
         return replace(proof, promoted=self.staging.promote(job, environment, found, proof.verdicts))
 
-    def _check(self, job: Job, environment: Environment, image: str, labels: Mapping[str, str]) -> tuple[Verdict, ...]:
-        expected = describe_cell(job, environment, PREFIX, labels)
+    def _check(self, job: Job, environment: Environment, image: str) -> tuple[Verdict, ...]:
+        expected = describe_cell(job, environment, PREFIX, self.engine.read_config(image))
         return run_checks(image, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
 
     def _say(self, job: Job, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from builder.definition import Definition
 
-FOLDER = "/tmp/imgbuild"  # noqa: S108
-"""Where the scripts lie, inside a container that only this run uses."""
+FOLDER = f"/tmp/imgbuild-{secrets.token_hex(8)}"  # noqa: S108
+"""Where the scripts lie, inside a container that only this run uses: no image has modules there for them to import."""
 
 _AT_ONCE = 3
 """Scripts that run side by side in one container; each may import torch, which takes half a gigabyte of memory."""
@@ -118,7 +119,8 @@ def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verd
 
     # -E: variables of the image, PYTHONOPTIMIZE or PYTHONPATH, must not change what a check finds. Not -I, which would
     # hide the user's own site-packages, although the image's user imports from there.
-    command = [f"{prefix}/bin/python", "-E", "-B", f"{FOLDER}/{suite.script}", f"{FOLDER}/expected.json"]
+    options = ["-E", "-B", *(["-S"] if suite.bare else [])]
+    command = [f"{prefix}/bin/python", *options, f"{FOLDER}/{suite.script}", f"{FOLDER}/expected.json"]
     done: Any = container.exec_run(command, user=suite.user or "", demux=True)
     out, err = ((part or b"").decode(errors="replace") for part in done.output)
     found = read_verdicts(out)
@@ -129,11 +131,18 @@ def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verd
         if check in found:
             yield found[check]
         else:
-            reason = err.strip() or out.strip() or f"exit status {done.exit_code}"
-            yield Verdict(check=check, verdict="fail", detail=f"{suite.script} gave no verdict: {reason[-600:]}")
+            detail = f"{suite.script} gave no verdict and {_describe_end(done.exit_code, err, out)}"
+            yield Verdict(check=check, verdict="fail", detail=detail)
     if not suite.checks and found and done.exit_code != 0:
-        detail = f"{suite.script} ended with exit status {done.exit_code}: {err.strip()[-600:]}"
+        detail = f"{suite.script} {_describe_end(done.exit_code, err, out)}"
         yield Verdict(check=Path(suite.script).stem, verdict="fail", detail=detail)
+
+
+def _describe_end(status: int, err: str, out: str) -> str:
+    """Return how a script ended, and what it said besides verdicts: its beginning, where crashes are, and its end."""
+    said = err.strip() or "\n".join(line for line in out.splitlines() if not _read_verdict(line)).strip()
+    shown = said if len(said) <= 2 * _SHOWN else f"{said[:_SHOWN]} … {said[-_SHOWN:]}"
+    return f"ended with exit status {status}" + (f": {shown}" if shown else "")
 
 
 def read_verdicts(out: str) -> dict[str, Verdict]:

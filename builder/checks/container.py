@@ -8,6 +8,7 @@ import os
 import re
 import tarfile
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ _TOOLKIT = "install nvidia-container-toolkit, and see `imgbuild doctor`"
 _BLINK = 0.1  # seconds until a cancelled check is noticed
 _LIFE = "3600"  # seconds: far more than checks take, and the end of a container that nobody removes
 _LOST = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
+_ENDED_BY_OTHERS = (137, 143)  # by SIGKILL, by SIGTERM
 _STOPPED = "the container of the checks was stopped while they ran"
 _HINT = "see that the engine runs and rerun the same command: the image is built, and only its checks run again."
 
@@ -56,8 +58,8 @@ def start_container(
     With `gpu` a key of `GPUS` it gets every GPU of the machine; `more` are options of docker-py's `run`. Raises
     GpuError when the engine cannot give the GPUs.
 
-    Raises CheckError when the image does not start, EngineError when the engine is lost on the way, and Cancelled
-    once that event is set: the last two also while the caller uses the container, which is then gone.
+    Raises CheckError when the image does not start or its container ends by itself, EngineError when the engine is
+    lost on the way, and Cancelled once that event is set: also while the caller uses the container.
     """
     if cancelled.is_set():
         raise Cancelled("cancelled")
@@ -76,7 +78,9 @@ def start_container(
         remove_orphans(container.get_docker_client().client)
         try:
             _start(container, gpu)
-            with _removed_once(cancelled, container.get_wrapped_container()) as running:
+            running = container.get_wrapped_container()
+            client = container.get_docker_client().client
+            with _blamed(client, running), _removed_once(cancelled, running):
                 copy_files(running, files)
                 yield running
         finally:
@@ -134,7 +138,7 @@ def _start(container: DockerContainer, gpu: str) -> None:
 
 
 @contextlib.contextmanager
-def _removed_once(cancelled: threading.Event, container: Container) -> Iterator[Container]:
+def _removed_once(cancelled: threading.Event, container: Container) -> Iterator[None]:
     """Take the container from under whoever waits for what runs in it: nothing else ends an `exec` early."""
     ended = threading.Event()
 
@@ -148,10 +152,33 @@ def _removed_once(cancelled: threading.Event, container: Container) -> Iterator[
     watcher = threading.Thread(target=watch, daemon=True, name="imgbuild-check")
     watcher.start()
     try:
-        yield container
+        yield
     finally:
         ended.set()
         watcher.join()
+
+
+@contextlib.contextmanager
+def _blamed(client: DockerClient, container: Container) -> Iterator[None]:
+    """Tell a container that ended by itself, which is its image's fault, from one that somebody ended."""
+    try:
+        yield
+    except (EngineError, *_LOST) as error:
+        status = None
+        with contextlib.suppress(*_LOST):
+            status = find_exit_status(client, container)
+        if status is None or status in _ENDED_BY_OTHERS:
+            raise
+        hint = "its entrypoint has to run the command that it is given, here `sleep`, which the image has to have."
+        raise CheckError(f"the image's container ended by itself, with exit status {status}", hint=hint) from error
+
+
+def find_exit_status(client: DockerClient, container: Container) -> int | None:
+    """Return what a container ended with, by the engine's events: it may be removed already. None while it runs."""
+    now = datetime.fromisoformat(client.info()["SystemTime"]).timestamp()
+    wanted = {"container": container.id, "event": "die"}
+    with contextlib.closing(client.events(since=1, until=int(now) + 1, filters=wanted, decode=True)) as told:
+        return next((int(event["Actor"]["Attributes"]["exitCode"]) for event in told), None)
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ _LIBRARIES = ("cudnn", "nccl")
 _WHEEL = re.compile(rf"nvidia-({'|'.join(_LIBRARIES)})-cu[0-9]+")
 
 
-def describe_cell(job: Job, environment: Environment, prefix: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the scripts read of a cell, as JSON values; `labels` are those of its image."""
+def describe_cell(job: Job, environment: Environment, prefix: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the scripts read of a cell, as JSON values; `config` is its image's, as the engine has it."""
     cell, definition = job.cell, job.definition
     requested = {
         *map(name_conda, definition.conda),
@@ -27,7 +27,8 @@ def describe_cell(job: Job, environment: Environment, prefix: str, labels: Mappi
     }
     return {
         "prefix": prefix,
-        "labels": dict(labels),
+        "labels": dict(config.get("Labels") or {}),
+        "volumes": sorted(config.get("Volumes") or {}),
         "command": list(definition.command),
         "pkgs-dir": job.base.pkgs_dir,
         "python": next(package.version for package in environment.conda if package.name == "python"),

@@ -20,13 +20,15 @@ class Suite:
     """One script and the user it runs as (None: the image's default user), with the checks that it must report.
 
     A script of an image's own says itself which checks it has: `checks` is empty, and one at least has to be reported.
-    One that is `alone` runs beside no other: it looks at what others write, or nobody knows what it does.
+    One that is `alone` runs beside no other: it looks at what others write, or nobody knows what it does. One that is
+    `bare` runs without the environment's packages, of which it needs none: no `sitecustomize` has run before it.
     """
 
     script: str
     user: str | None = None
     checks: tuple[str, ...] = ()
     alone: bool = False
+    bare: bool = False
 
 
 SUITES = (
@@ -35,6 +37,7 @@ SUITES = (
         user="0",
         checks=("no-caches", "no-settings", "no-secrets", "no-setuid", "size"),
         alone=True,
+        bare=True,
     ),
     Suite(
         script="packages.py",
@@ -49,7 +52,7 @@ SUITES = (
             "constraint",
         ),
     ),
-    Suite(script="ownership.py", checks=("owners", "files")),
+    Suite(script="ownership.py", checks=("owners", "files"), bare=True),
     Suite(script="torch_build.py", checks=("torch", "arches", "cudnn")),
     Suite(
         script="gpu.py",

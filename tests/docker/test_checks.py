@@ -74,7 +74,11 @@ GIVE_BASE_CAPABILITY = GIVE_CAPABILITY.replace("/opt/env", "/opt/conda")
         (OVERWRITE, "", "✗ owners: conda and pip both own 1 files: pip installed over conda's: "),
         (f"echo >> {SITE}/six.py", "", "✗ files: 1 of "),
         (f"rm {SITE}/six.py", "", "site-packages/six.py is missing (six "),
-        (f"touch {SITE}/sitecustomize.py", "", "✗ owners: 1 modules or programs belong to no package: "),
+        (
+            f"echo 'import os; os._exit(0)' > {SITE}/sitecustomize.py",
+            "",
+            "✗ owners: 1 modules or programs belong to no package: ",
+        ),
         (
             f"rm {SITE}/__pycache__/six*; echo 'raise OSError(7)' > {SITE}/six.py",
             "",
@@ -106,6 +110,23 @@ GIVE_BASE_CAPABILITY = GIVE_CAPABILITY.replace("/opt/env", "/opt/conda")
             "✗ command: /home/user/.local/lib/python3.11/site-packages has modules",
         ),
         ("true", "USER 0", "✗ user: the image's default user is root"),
+        (
+            f"mkdir /data && echo ghp_{'a' * 36} > /data/token",
+            "VOLUME /data",
+            "✗ no-secrets: looks like a secret: /data/token;",
+        ),
+        (
+            f"rm {SITE}/__pycache__/six*; echo 'import ctypes; ctypes.string_at(0)' >> {SITE}/six.py",
+            "",
+            "✗ imports: packages.py gave no verdict and ended with exit status 139: Fatal Python error: Segmentation",
+        ),
+        (
+            f"rm {SITE}/__pycache__/six*; echo 'raise SystemExit(0)' > {SITE}/six.py",
+            "",
+            "✗ imports: six: import six: SystemExit: 0",
+        ),
+        ("true", 'ENTRYPOINT ["/bin/true"]', "the image's container ended by itself, with exit status 0"),
+        ("rm /bin/sleep", "", "the image's container ended by itself, with exit status 127"),
     ],
 )
 def test_spoilt_image_is_refused_with_the_reason(lab: Lab, step: str, last: str, words: str) -> None:
@@ -159,7 +180,7 @@ def test_image_has_checks_of_its_own_and_inherits_them(lab: Lab) -> None:
     assert "✗ has-six: six is here" in done.stderr
     assert f"{lab.name}-child-py3.11-cpu: failed: 1 of 27 checks failed: has-six" in done.stderr
     own.write_text("raise SystemExit(3)\n")
-    assert "✗ own_site: own_site.py gave no verdict: exit status 3" in lab.build().stderr
+    assert "✗ own_site: own_site.py gave no verdict and ended with exit status 3" in lab.build().stderr
 
 
 def test_images_are_tested_again_and_another_lock_is_told(lab: Lab) -> None:

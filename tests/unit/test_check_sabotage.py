@@ -284,6 +284,7 @@ def expect(prefix: Path) -> dict[str, Any]:
         "prefix": str(prefix),
         "pkgs-dir": str(prefix / "pkgs"),
         "labels": {},
+        "volumes": [],
         "command": ["python"],
         "python": platform.python_version(),
         "cuda": "12.6",

@@ -52,6 +52,13 @@ def test_driver_that_does_not_start_is_explained(
         (".condarc", "channel_alias: https://conda.example/t/tk-1234-abcd"),
         ("config", "aws_secret_access_key = " + "Ab1/" * 10),
         ("x", "ghs_" + "a1" * 18),
+        ("config", "[http]\n\textraheader = AUTHORIZATION: basic eC1hY2Nlc3MtdG9rZW46"),
+        ("config.json", '{"auths": {"r.example": {"auth": "dXNlcjpodW50ZXIy"}}}'),
+        ("netrc", "default login bob password hunter2"),
+        ("me.ppk", "PuTTY-User-Key-File-3: ssh-ed25519"),
+        ("rclone.conf", "[s3]"),
+        (".env", "# what the app reads\nexport DB_PASSWORD='hunter2'"),
+        ("prod.env", "SECRET_KEY=0a1b2c"),
     ],
 )
 def test_logins_are_secrets(name: str, text: str, tmp_path: Path, scripts: dict[str, ModuleType]) -> None:
@@ -72,6 +79,8 @@ def test_logins_are_secrets(name: str, text: str, tmp_path: Path, scripts: dict[
         ("x", "task-management-of-everything risk-assessment sk-container"),
         ("x.py", 'client("s3", aws_secret_access_key=aws_secret_access_key)'),
         ("start.sh", 'echo "machine git.example login x password $TOKEN" > ~/.netrc'),
+        (".env", "DB_PASSWORD=${DB_PASSWORD}\n# API_KEY=0a1b2c\nDEBUG=true\nMAX_TOKENS=128000\nPAD_TOKEN=<pad>\n"),
+        ("api.json", '{"auth": "required1", "auths": {}}'),
         ("x", "hf_text_generation_pipeline npm_config_registry_settings_file pypi-attestation-models==1"),
     ],
 )
@@ -91,13 +100,13 @@ def test_setuid_files_and_size_are_found(
         (tmp_path / name / "plain").write_bytes(b"x" * 100_000)
         (tmp_path / name / "plain").chmod(mode)
     monkeypatch.setattr(leftovers, "ROOT", str(tmp_path / "good"))
-    assert leftovers.no_setuid({}) == "none"
-    assert leftovers.size({"max-size": 1_000_000})
+    assert leftovers.no_setuid({"volumes": []}) == "none"
+    assert leftovers.size({"max-size": 1_000_000, "volumes": []})
     with pytest.raises(failed, match=r"GB unpacked, the definition allows 0\.00 GB"):
-        leftovers.size({"max-size": 10_000})
+        leftovers.size({"max-size": 10_000, "volumes": []})
     monkeypatch.setattr(leftovers, "ROOT", str(tmp_path / "bad"))
     with pytest.raises(failed, match=r"1 setuid or setgid files: .*plain"):
-        leftovers.no_setuid({})
+        leftovers.no_setuid({"volumes": []})
 
 
 @pytest.mark.parametrize(("code", "found"), [(0, True), (errno.ENODATA, False), (errno.EOPNOTSUPP, False)])
@@ -183,6 +192,9 @@ def test_site_of_the_user_is_empty(
         ("SSHPASS", "x", True),
         ("com.example.authToken", "x", True),
         ("DB_PASSWORD", "123456", True),
+        ("HF_TOKEN", "123456", True),
+        ("MAX_TOKENS", "128000", False),
+        ("PAD_TOKEN", "<pad>", False),
         ("OLDPWD", "/workspace", False),
         ("TOKENIZATION_MODE", "fast", False),
         ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1", False),
@@ -205,7 +217,7 @@ def image(tmp_path: Path, scripts: dict[str, ModuleType], monkeypatch: pytest.Mo
     root = tmp_path / "root"
     root.mkdir()
     leftovers = scripts["leftovers"]
-    leftovers.walk_image.cache_clear()
+    leftovers.walk_disk.cache_clear()
     monkeypatch.setattr(leftovers, "ROOT", str(root))
     monkeypatch.setattr(leftovers, "EMPTY", [str(root / "var/cache/apt")])
     monkeypatch.setattr(leftovers, "COPIED", (f"{root}/var/lib/dpkg",))
@@ -223,7 +235,7 @@ def write(path: Path, text: str) -> None:
 def tell(image: Path) -> dict[str, object]:
     """Return what the checks are told now: what is written after this is younger."""
     write(image.parent / "told" / "expected.json", "")
-    return {"prefix": str(image / "opt/env"), "pkgs-dir": str(image / "opt/conda/pkgs"), "labels": {}}
+    return {"prefix": str(image / "opt/env"), "pkgs-dir": str(image / "opt/conda/pkgs"), "labels": {}, "volumes": []}
 
 
 LOGIN = "https://user:hunter2@index.example/simple"

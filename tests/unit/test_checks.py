@@ -88,6 +88,27 @@ run_checks([good, spared, bad_one, broken])
     assert "KeyError" in found["broken"].detail
 
 
+def test_check_that_never_ends_is_ended_and_says_where_it_was(tmp_path: Path) -> None:
+    body = """
+import time, verdict
+verdict.PATIENCE = 0.3
+def good(expected): pass
+def stuck(expected): time.sleep(600)
+run_checks([good, stuck])
+"""
+    script, expected = write_script(tmp_path, body), tmp_path / "expected.json"
+    expected.write_text("{}")
+    done = subprocess.run([sys.executable, "-B", str(script), str(expected)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert list(read_verdicts(done.stdout)) == ["good"]
+    assert " in stuck\n" in done.stderr
+
+
+def test_what_leaves_the_script_is_a_failure(tmp_path: Path) -> None:
+    found = run_script(write_script(tmp_path, "def leave(expected): sys.exit(0)\nrun_checks([leave])"), tmp_path)
+    assert (found["leave"].verdict, "SystemExit" in found["leave"].detail) == ("fail", True)
+
+
 def test_lines_that_are_no_verdicts_are_ignored(tmp_path: Path) -> None:
     body = 'sys.stdout.write("welcome")\nrun_checks([lambda expected: "x"])\nprint(1, [], "{", {}, sep="\\n")'
     assert list(run_script(write_script(tmp_path, body), tmp_path)) == ["<lambda>"]
@@ -170,7 +191,7 @@ class Container:
         self.met = threading.Barrier(len(TOGETHER), timeout=120)
 
     def exec_run(self, command: list[str], **_: object) -> SimpleNamespace:
-        name = Path(command[3]).name
+        name = next(Path(word).name for word in command if word.endswith(".py"))
         self.running.add(name)
         for other in self.running - {name}:
             self.beside[other].add(name)

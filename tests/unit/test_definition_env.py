@@ -33,3 +33,8 @@ def test_secrets_and_settings_of_a_machine_are_refused(names: str, words: str) -
 )
 def test_other_names_are_taken(name: str) -> None:
     assert read_env({name: "x"}) == ((name, "x"),)
+
+
+@pytest.mark.parametrize(("name", "text"), [("MAX_TOKENS", "128000"), ("DISABLE_IMPLICIT_TOKEN", "1"), ("TOKEN", "")])
+def test_values_that_log_nobody_in_are_taken(name: str, text: str) -> None:
+    assert read_env({name: text}) == ((name, text),)

@@ -64,7 +64,7 @@ class Engine:
     def build(self, *_: object, **__: object) -> Iterator[Built]:
         yield Built(image_id="sha256:1")
 
-    def read_labels(self, _image_id: str) -> dict[str, str]:
+    def read_config(self, _image_id: str) -> dict[str, str]:
         return {}
 
     def tag(self, image_id: str, ref: str) -> None:

@@ -45,16 +45,19 @@ NOT_OF_DEBIAN = ("usr/local", "usr/src")
 
 # The names under which tools keep what logs them in.
 SECRET_FILES = {".netrc", "_netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa", ".htpasswd"}
-SECRET_FILES |= {"kaggle.json", ".vault-token", "credentials.json", "service-account.json", ".pgpass"}
+SECRET_FILES |= {"kaggle.json", ".vault-token", "credentials.json", "service-account.json", ".pgpass", ".s3cfg"}
+SECRET_FILES |= {"application_default_credentials.json", "msal_token_cache.json", "rclone.conf", ".boto"}
 SECRET_PATHS = (".docker/config.json", ".aws/credentials", ".cache/huggingface/token", "gcloud/credentials.db")
-SECRET_PATHS += (".kube/config",)
+SECRET_PATHS += (".kube/config", "uv/credentials/credentials.toml")
 
-# Private keys, logins and tokens in addresses (conda's after /t/), logins of netrc, npm and AWS, tokens of services
-# that mark theirs.
+# Private keys, logins and tokens in addresses (conda's after /t/), logins of netrc, git (as actions/checkout leaves
+# them), docker, npm and AWS, tokens of services that mark theirs.
 SECRET_TEXT = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z]://[^/\s:@'\"<>$]*:[^/\s@'\"<>$]+@[\w.-]+"
     rb"|://(?=[\w-]*\d)[\w-]{16,}@[\w.-]+|://[^/\s\"'<>]+/t/(?=[\w-]*\d)[\w-]{8,}/|/t/tk-[\w-]+"
-    rb"|\bmachine\s+\S+\s+login\s+\S+\s+password\s+[^\s$<{]"
+    rb"|\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+[^\s$<{]"
+    rb"|\b(?i:extraheader\s*=\s*\"?authorization:\s*\w+\s+[\w+/=.-]{8})"
+    rb"|\"auths\"\s*:\s*\{[^}]*\"auth\"\s*:\s*\"[\w+/]{8}|PuTTY-User-Key-File-"
     rb"|\baws_secret_access_key\s*=\s*[A-Za-z0-9+/]{40}(?![\w+/])"
     rb"|:_(?:authToken|auth|password)\s*=\s*[\w+/-]{8}"
     rb"|\b(?:gh[oprsu]_|github_pat_|glpat-|xox[bp]-|A[KS]IA|pypi-AgE)[A-Za-z0-9_-]{16,}"
@@ -66,7 +69,7 @@ SECRET_VARIABLE = re.compile(
     r"(?:^|[^A-Z])(?:TOKENS?|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:[^A-Z]|$)"
     r"|TOKEN$|PASSWORD|PASSWD|PASSPHRASE|SSHPASS$|_PWD$|(?<!GPG)_KEY$"
 )
-HARMLESS = re.compile(r"\d{0,5}|true|false|yes|no|on|off", re.IGNORECASE)
+HARMLESS = re.compile(r"\d{0,5}|<\w+>|\$\{?\w+\}?|true|false|yes|no|on|off", re.IGNORECASE)
 
 
 def list_files(folder):
@@ -123,22 +126,22 @@ def no_secrets(expected):
     """No file, variable or label of the image looks like what logs somebody in; what packages brought is not read."""
     settings = [("variable", os.environ), ("label", expected["labels"])]
     found = [f"{kind} {name}" for kind, named in settings for name, value in named.items() if logs_in(name, value)]
-    found += [path for path in list_own_files() if is_secret(path)]
+    found += [path for path in list_own_files(expected) if is_secret(path)]
     if found:
         raise Failed(f"looks like a secret: {', '.join(sorted(found)[:5])}; mount it with docker run instead")
     return "none found"
 
 
 def logs_in(name, value):
-    """Return whether a variable or label has the name or the text of a login."""
-    if HARMLESS.fullmatch(value):
+    """Return whether a variable or label has the name or the text of a login; many tokens are a number of words."""
+    if HARMLESS.fullmatch(value) or (value.isdigit() and "TOKENS" in name.upper()):
         return False
     return bool(SECRET_VARIABLE.search(name.upper()) or SECRET_TEXT.search(value.encode()))
 
 
-def list_own_files():
+def list_own_files(expected):
     """Return the files of the image that no record of a package names, by conda, an installer of wheels, or Debian."""
-    paths = [path for path, status in walk_image(ROOT) if stat.S_ISREG(status.st_mode)]
+    paths = [path for path, status in walk_image(expected).items() if stat.S_ISREG(status.st_mode)]
     owned = set().union(*map(read_record, paths))
     told = os.path.join(os.path.dirname(sys.argv[1]), "")
     debian = tuple(os.path.join(ROOT, folder, "") for folder in OF_DEBIAN)
@@ -177,13 +180,24 @@ def is_secret(path):
     if os.path.getsize(path) > SMALL:
         return False
     with open(path, "rb") as stream:
-        return SECRET_TEXT.search(stream.read()) is not None
+        text = stream.read()
+    if path.endswith(".env"):
+        lines = (line.partition("=") for line in text.decode(errors="replace").splitlines() if line[:1] != "#")
+        if any(logs_in(name, value.strip(" \"'")) for name, _, value in lines):
+            return True
+    return SECRET_TEXT.search(text) is not None
+
+
+def walk_image(expected):
+    """Return the status of every file of the image, by path; what it has in a volume, the engine has copied there."""
+    volumes = (os.path.join(ROOT, path.strip("/")) for path in expected["volumes"])
+    return {path: status for top in (ROOT, *volumes) for path, status in walk_disk(top)}
 
 
 @functools.lru_cache(None)
-def walk_image(top):
+def walk_disk(top):
     """Return (path, status) of every file on the file system of a folder."""
-    found, device = [], os.lstat(top).st_dev
+    found, device = [], os.stat(top).st_dev
     for root, folders, names in os.walk(top):
         folders[:] = [name for name in folders if os.lstat(os.path.join(root, name)).st_dev == device]
         found += [(path, os.lstat(path)) for path in (os.path.join(root, name) for name in names)]
@@ -192,7 +206,7 @@ def walk_image(top):
 
 def no_setuid(expected):
     """No program runs as somebody else than the one who starts it, or may do more."""
-    files = [(path, status) for path, status in walk_image(ROOT) if stat.S_ISREG(status.st_mode)]
+    files = [(path, status) for path, status in walk_image(expected).items() if stat.S_ISREG(status.st_mode)]
     for what, found in (
         ("setuid or setgid files", [path for path, status in files if status.st_mode & 0o6000]),
         ("files with capabilities", [path for path, _ in files if has_capabilities(path)]),
@@ -214,7 +228,7 @@ def has_capabilities(path):
 
 def size(expected):
     """The image takes no more of a disk than the definition allows."""
-    unique = {status.st_ino: status.st_blocks * 512 for _, status in walk_image(ROOT)}
+    unique = {(it.st_dev, it.st_ino): it.st_blocks * 512 for it in walk_image(expected).values()}
     taken, limit = sum(unique.values()), expected["max-size"]
     if limit and taken > limit:
         raise Failed(f"{taken / 1e9:.2f} GB unpacked, the definition allows {limit / 1e9:.2f} GB")

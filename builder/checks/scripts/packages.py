@@ -147,7 +147,7 @@ def try_import(module):
     """Return why a module cannot be imported, None when it can."""
     try:
         importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"import {module}: {type(error).__name__}: {error}"
 
 
