@@ -81,7 +81,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)  # who read it has enough
     except OSError as error:
-        click.echo(f"imgbuild: {error.strerror or error}", err=True)
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        click.echo(f"imgbuild: {where}{error.strerror or error}", err=True)
         sys.exit(1)
     except ImgbuildError as error:
         from builder.shown import show

@@ -6,7 +6,6 @@ asked for.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_SOURCES",
-    "MAX_AGE",
     "Driver",
     "Source",
     "TorchBuild",
@@ -29,15 +27,12 @@ __all__ = [
     "measure_distance",
     "name_cuda",
     "name_driver",
+    "name_pair",
     "nearest",
     "never_released",
     "runs_on",
-    "table_age",
     "why_not",
 ]
-
-MAX_AGE = timedelta(days=180)
-"""How old the newest release of the table may be before the table needs a refresh."""
 
 
 def find_builds(
@@ -47,11 +42,12 @@ def find_builds(
     torch: Version | None = None,
     sources: Collection[Source] = ALL_SOURCES,
     arches: Collection[str] = (),
+    trio: bool = False,
 ) -> tuple[TorchBuild, ...]:
     """Return the builds for a Python and a CUDA (None: CPU), newest torch first, then in the order of `Source`.
 
     Unknown builds are among them, after the known ones, only when `torch` asks for their version. `arches` keeps the
-    builds that are known to run on all of those GPUs.
+    builds that are known to run on all of those GPUs, `trio` those that torchvision and torchaudio go with.
     """
     found = [
         build
@@ -61,6 +57,7 @@ def find_builds(
         and build.source in sources
         and (build.known if torch is None else build.torch == torch)
         and all(runs_on(build, arch) for arch in arches)
+        and (not trio or _has_trio(build, python))
     ]
     return tuple(sorted(found, key=lambda build: not build.known))
 
@@ -72,9 +69,10 @@ def why_not(
     torch: Version | None = None,
     sources: Collection[Source] = ALL_SOURCES,
     arches: Collection[str] = (),
+    trio: bool = False,
 ) -> str | None:
     """Return why there is no such build, naming the axis that rules it out, or None when there is one."""
-    if find_builds(python=python, cuda=cuda, torch=torch, sources=sources, arches=arches):
+    if find_builds(python=python, cuda=cuda, torch=torch, sources=sources, arches=arches, trio=trio):
         return None
     if never_released(cuda):
         return f"{name_cuda(cuda)} was never released"
@@ -89,9 +87,13 @@ def why_not(
     usable = [build for build in on_cuda if python in build.python]
     if not usable:
         return _miss_python(python, cuda, torch, on_cuda)
-    offered = [build for build in usable if build.source in sources]
+    paired = [build for build in usable if not trio or _has_trio(build, python)]
+    if not paired:
+        versions = ", ".join(sorted({f"torch {build.torch}" for build in usable}))
+        return f"there is no torchvision and torchaudio for {versions}, {name_cuda(cuda)} and Python {python}"
+    offered = [build for build in paired if build.source in sources]
     if not offered:
-        places = ", ".join(sorted({build.source for build in usable}, key=ALL_SOURCES.index))
+        places = ", ".join(sorted({build.source for build in paired}, key=ALL_SOURCES.index))
         return f"torch for {name_cuda(cuda)} and Python {python} comes from {places}, not from {', '.join(sources)}"
     missing = [arch for arch in arches if not any(runs_on(build, arch) for build in offered)] or arches
     return f"no torch for {name_cuda(cuda)} and Python {python} is known to run on {' and '.join(missing)}"
@@ -189,9 +191,8 @@ def never_released(cuda: Version | None) -> bool:
     return cuda in load_drivers().never_released
 
 
-def table_age(today: date) -> timedelta:
-    """Return how long before `today` the newest torch release of the table came out; see `MAX_AGE`."""
-    return today - max(build.released for build in load_builds())
+def _has_trio(build: TorchBuild, python: Version) -> bool:
+    return build.python_trio is None or python in build.python_trio
 
 
 def _miss_torch(torch: Version, cuda: Version | None, builds: list[TorchBuild]) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -54,13 +53,6 @@ class TorchBuild:
     arches: tuple[str, ...] | None
     torchvision: Version
     torchaudio: Version
-    cudnn: Version | None
-    nccl: Version | None
-    glibc_min: Version | None
-    driver_min: Version | None
-    driver_toolkit: Version | None
-    released: date
-    source_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +91,6 @@ def load_builds() -> tuple[TorchBuild, ...]:
     data = _read_data("torch.json")
     parse_version = cache(Version)
     parse_pythons = cache(lambda tags: frozenset(parse_version(tag) for tag in tags.split() if not tag.endswith("t")))
-    find_driver = cache(driver_for)
 
     def parse_optional(text: str | None) -> Version | None:
         return None if text is None else parse_version(text)
@@ -108,7 +99,6 @@ def load_builds() -> tuple[TorchBuild, ...]:
     for row in data["builds"]:
         release = data["releases"][row["torch"]]
         cuda = parse_optional(row["cuda"])
-        driver = find_driver(cuda) if cuda else Driver(minimum=None, toolkit=None)
         builds.append(
             TorchBuild(
                 torch=parse_version(row["torch"]),
@@ -121,13 +111,6 @@ def load_builds() -> tuple[TorchBuild, ...]:
                 arches=None if row["arches"] is None else tuple(row["arches"].split()),
                 torchvision=parse_version(release["torchvision"]),
                 torchaudio=parse_version(release["torchaudio"]),
-                cudnn=parse_optional(row["cudnn"]),
-                nccl=parse_optional(row["nccl"]),
-                glibc_min=parse_optional(row["glibc_min"]),
-                driver_min=driver.minimum,
-                driver_toolkit=driver.toolkit,
-                released=date.fromisoformat(release["released"]),
-                source_url=row["source_url"],
             )
         )
     builds.sort(key=lambda build: ALL_SOURCES.index(build.source))

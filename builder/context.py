@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from builder.errors import ImgbuildError
+from builder.files import swap_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,6 @@ def write_context(context: Context, folder: Path) -> None:
     if folder.exists() and not (folder / "host" / "settings").is_file():
         raise ImgbuildError(f"{folder} is there and is no build context", hint="choose another --out, or remove it.")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
         for file in context.files:
             path = partial / file.path
@@ -63,11 +63,8 @@ def write_context(context: Context, folder: Path) -> None:
             # As in the context that is sent: COPY keeps times and modes.
             path.chmod(0o755 if path.is_dir() else 0o644)
             os.utime(path, (0, 0))
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
+        swap_folder(partial, folder)
     except OSError as error:
         raise ImgbuildError(f"cannot write {folder}: {error.strerror}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

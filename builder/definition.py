@@ -35,6 +35,7 @@ __all__ = [
 FILE_NAME = "image.yaml"
 CHECKS = "checks"
 
+_TRIO = frozenset({"torchvision", "torchaudio"})
 _REQUIRED = (
     ("base", (), "base: miniforge  (or another key of bases.yaml)"),
     ("python", ("matrix",), 'python: ["3.11"]  under matrix:'),
@@ -70,6 +71,11 @@ class Definition:
     checks: tuple[Path, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     extends: str | None = None
+
+    @property
+    def has_trio(self) -> bool:
+        """Whether torchvision or torchaudio is asked for, on every Python."""
+        return not _TRIO.isdisjoint({*map(name_conda, self.conda), *map(name_pip, self.pip)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

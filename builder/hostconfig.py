@@ -23,6 +23,8 @@ PROXY_KEYS = ("http_proxy", "https_proxy", "no_proxy")
 # take them away, and a word that starts with # is a comment to curl (Lib/netrc.py of each; curl, lib/netrc.c).
 _NOT_PORTABLE = re.compile(r'\A["#]|[\s\\]')
 _USER_INFO = re.compile(r"^(?![./]|file:)([\w+.-]+://)?.*@")
+_TOKEN = re.compile(r"(?=.*\d)[\w-]{16,}")
+_LEAST = 4
 _PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -40,9 +42,14 @@ class Login:
             raise DefinitionError(message, hint="correct it, or ask the host for another password or token.")
 
     @property
-    def secret(self) -> str:
-        """The password, or the user name where a token stands in its place."""
-        return self.password or self.user
+    def secrets(self) -> tuple[str, ...]:
+        """The password, or the user name in its place; both where the user name looks like a token.
+
+        A password of a few letters is told with what stands around it in an address: it is part of many words.
+        """
+        password = self.password or self.user
+        shown = password if len(password) >= _LEAST else f":{password}@"
+        return (shown, self.user) if _TOKEN.fullmatch(self.user) else (shown,)
 
     @property
     def portable(self) -> bool:

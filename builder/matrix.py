@@ -43,6 +43,7 @@ class _Query(TypedDict):
     torch: Version | None
     sources: tuple[Source, ...]
     arches: tuple[str, ...]
+    trio: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,7 @@ def _as_query(definition: Definition, pair: Pair) -> _Query:
         "torch": definition.torch.version_for(cuda),
         "sources": definition.torch_source,
         "arches": definition.gpu_arches,
+        "trio": definition.has_trio,
     }
 
 

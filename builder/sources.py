@@ -102,7 +102,7 @@ class Sources:
         """What nobody may read: passwords, tokens, and what addresses have after /t/ (conda's tokens) and after ?."""
         proxies = (split_login(address)[1] for key, address in self.proxies if key != "no_proxy")
         for login in (*self.logins, *filter(None, proxies)):
-            yield login.secret
+            yield from login.secrets
             yield base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
         for address in (*self.pip.urls, *(mirror for _, mirror in self.mirrors)):
             yield from _TOKEN.findall(address)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from builder.errors import Cancelled, EngineError, ImgbuildError
+from builder.errors import Cancelled, EngineError
 from builder.progress_text import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from builder.errors import ImgbuildError
     from builder.work import Ended, State
+
+Fault = TypeVar("Fault", bound=Exception)
 
 _SIGNS: Mapping[State, str] = {"built": "✓", "up to date": "✓", "failed": "✗", "cancelled": "·", "not started": "·"}
 _STATES = tuple(_SIGNS)
@@ -44,14 +47,13 @@ def summarize(ended: Sequence[Ended], seconds: float, redact: Callable[[str], st
     return Summary(rows=tuple(ended), failures=tuple(_group_failures(ended, redact)), seconds=seconds)
 
 
-def choose_error(ended: Sequence[Ended]) -> ImgbuildError | None:
-    """Return the error whose exit code is that of the run.
+def choose_error(errors: Sequence[Fault]) -> Fault | None:
+    """Return, of the errors of cells in the order of the matrix, the one whose exit code is that of the run.
 
     What ended the whole run comes first: the engine, then an interruption. Else it is the first failure in the
     order of the matrix, whenever it happened.
     """
-    errors = [cell.error for cell in ended if cell.error]
-    for kind in (EngineError, Cancelled, ImgbuildError):
+    for kind in (EngineError, Cancelled, Exception):
         for error in errors:
             if isinstance(error, kind):
                 return error

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
-from builder.adopt.markers import LINUX, is_about_python
+from builder.adopt.markers import LINUX, is_about_python, is_judgeable
 from builder.adopt.merging import merge_conda, merge_pip
 from builder.adopt.ranges import Range, read_public, read_range, write_public
 from builder.adopt.reasons import NO_WHEEL
@@ -169,8 +169,11 @@ class Wishes:
         if requirement.url or _FILE.search(requirement.name):
             self.leave(place, text, NO_WHEEL)
             return
-        self.requirements.append(requirement)
         marker, name = requirement.marker, canonicalize_name(requirement.name)
+        if not is_judgeable(marker):
+            self.leave(place, text, "its marker cannot be judged: correct it")
+            return
+        self.requirements.append(requirement)
         if is_about_python(marker):
             if name in TRIO | {"torch"}:
                 self.marked.append((requirement, place, text))

@@ -140,7 +140,7 @@ def build(
         laid_out = lay_out(project, cells, planned)
         ended = tuple(_print_refs(builder.build_cells(laid_out, workers=workers or count_workers())))
         drawn.summary(summarize(ended, time.monotonic() - began, found.redact))
-        match choose_error(ended):
+        match choose_error([cell.error for cell in ended if cell.error]):
             case None:
                 return
             case Cancelled():

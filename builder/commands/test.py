@@ -165,12 +165,15 @@ def _to_json(proof: Proof, redact: Callable[[str], str]) -> dict[str, object]:
 
 
 def _raise_first(proofs: Sequence[Proof]) -> None:
-    """Raise the first error that kept checks from being run, or a CheckError that counts the images that failed."""
-    for proof in proofs:
-        if isinstance(proof.error, Cancelled):
+    """Raise the error that kept checks from being run, or a CheckError that counts the images that failed."""
+    from builder.summary import choose_error
+
+    match choose_error([proof.error for proof in proofs if proof.error]):
+        case None:
+            pass
+        case Cancelled():
             raise KeyboardInterrupt
-    for proof in proofs:
-        if proof.error:
-            raise proof.error
+        case error:
+            raise error
     if failed := [proof.cell for proof in proofs if not proof.passed]:
         raise CheckError(f"{len(failed)} of {len(proofs)} images failed their checks: {', '.join(failed)}")

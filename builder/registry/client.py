@@ -31,7 +31,6 @@ from builder.registry.transport import PATIENCE, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Self
 
     from builder.registry.place import Place
     from builder.registry.token import Login

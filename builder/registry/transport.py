@@ -216,7 +216,7 @@ class Transport:
         ) as reply:
             end = time.monotonic() + self._patience
             most = limit if reply.status_code == 200 else max(limit, _TALK)
-            body = b""
+            body = bytearray()
             for piece in reply.iter_content(_PIECE):
                 body += piece
                 if len(body) > most:
@@ -226,7 +226,7 @@ class Transport:
                     raise TimeoutError
             following = reply.links.get("next", {}).get("url")
             return Reply(
-                status=reply.status_code, headers=reply.headers, body=body, url=reply.url, following=following
+                status=reply.status_code, headers=reply.headers, body=bytes(body), url=reply.url, following=following
             )
 
 

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from builder.errors import ImgbuildError
+from builder.files import swap_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,21 +50,12 @@ def _require_ours(target: Path, output: Path) -> None:
 
 def _replace(files: Mapping[str, str], target: Path) -> None:
     new = target.with_name(f".{target.name}.{os.getpid()}.new")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
         new.mkdir()
         for name, text in {**files, LIST: "".join(f"{name}\n" for name in sorted(files))}.items():
             if PurePath(name).name != name:
                 raise ImgbuildError(f"{name!r} is no name for a file")
             (new / name).write_text(text, encoding="utf-8", newline="\n")
-        if target.exists():
-            target.rename(old)
-        try:
-            new.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
+        swap_folder(new, target)
     finally:
-        for folder in (new, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)

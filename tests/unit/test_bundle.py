@@ -340,8 +340,9 @@ def test_pack_that_fails_leaves_the_old_file(tmp_path: Path, archive: bytes, sai
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
-    (tmp_path / f".images.tar.{os.getpid()}").symlink_to("/dev/full")
+def test_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.open("/dev/full", os.O_RDWR)
+    monkeypatch.setattr("builder.files.os.open", lambda *_: full)
     with pytest.raises(ImgbuildError, match=r"cannot write .*images\.tar: No space left on device"):
         pack_to(tmp_path / "images.tar", FakeEngine(pack(FILES.items()), IDS))
     assert list(tmp_path.iterdir()) == []

@@ -112,6 +112,14 @@ def replace(path: str, text: str) -> Callable[[Path], None]:
     return spoil
 
 
+def link(path: str, target: str) -> Callable[[Path], None]:
+    def spoil(prefix: Path) -> None:
+        (prefix / path).unlink()
+        (prefix / path).symlink_to(target)
+
+    return spoil
+
+
 def make_folder(path: str) -> Callable[[Path], None]:
     def spoil(prefix: Path) -> None:
         (prefix / path).unlink()
@@ -134,6 +142,7 @@ def make_folder(path: str) -> Callable[[Path], None]:
         (replace("bin/tool", "y = 1\n"), "bin/tool has changed"),
         (replace("lib/libz.so.1.3", "y = 1\n"), "libz.so.1.3 has changed"),
         (remove("lib/libz.so.1"), "libz.so.1 is missing"),
+        (link("lib/libz.so.1.3", "/etc/passwd"), "libz.so.1.3 has changed"),
         (replace("lib/libz.so.1", TEXT), "libz.so.1 is a link no more"),
         (make_folder("lib/libz.so.1.3"), "libz.so.1.3 is a file no more"),
         (make_folder("lib/moved.txt"), "moved.txt is a file no more"),

@@ -200,7 +200,10 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         Sabotage(fault="memory not freed", words="0 of 268435456 bytes came back"),
         Sabotage(fault="memory still reserved", words="268435456 are still reserved"),
     ],
-    "matmul": [Sabotage(fault="matmul", words="too much for float32, tf32, float16, bfloat16")],
+    "matmul": [
+        Sabotage(fault="matmul", words="too much for float32, tf32, float16, bfloat16"),
+        Sabotage(fault="matmul not a number", words="too much for float32, tf32, float16, bfloat16"),
+    ],
     "convolution": [Sabotage(fault="convolution", words="too much for float32, tf32, float16, bfloat16")],
     "libraries": [
         Sabotage(fault="another cudnn", words="cudnn is 9.1.0, the lock has 9.5.1.17"),

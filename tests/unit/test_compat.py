@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-from datetime import date
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
 from builder import compat
-from builder.compat import MAX_AGE, Source, driver_for, find_builds, name_driver, nearest, runs_on, table_age, why_not
+from builder.compat import Source, driver_for, find_builds, name_driver, nearest, runs_on, why_not
 from builder.compat_table import load_builds
 
 DATA = Path(compat.__file__).parent / "data"
@@ -26,10 +25,6 @@ def pick(python: str, cuda: str | None, torch: str | None = None, **more: object
 
 def reason(python: str, cuda: str | None, torch: str | None = None, **more: object) -> str | None:
     return why_not(python=Version(python), cuda=version(cuda), torch=version(torch), **more)  # type: ignore[arg-type]
-
-
-def test_table_is_fresh_enough_to_trust() -> None:
-    assert table_age(date.today()) < MAX_AGE, "collect the new torch releases and run tools/generate_compat.py"
 
 
 def test_every_row_has_a_source_and_unknown_stays_unknown() -> None:
@@ -174,7 +169,15 @@ def test_driver_minimum_is_the_familys_and_keeps_nvidias_spelling() -> None:
     assert driver_for(Version("9.2")).minimum is None
 
 
-def test_wheels_since_2_7_need_the_glibc_of_manylinux_2_28() -> None:
-    for build in load_builds():
-        if build.source in {Source.PYPI, Source.WHEELS} and build.torch >= Version("2.7") and build.known:
-            assert build.glibc_min == Version("2.28")
+def test_torch_is_one_that_torchvision_goes_with() -> None:
+    assert pick("3.13", "12.1") == ("2.5.1", Source.WHEELS)
+    assert reason("3.13", "12.1") is None
+    told = "there is no torchvision and torchaudio for torch 2.5.0, torch 2.5.1, CUDA 12.1 and Python 3.13"
+    assert reason("3.13", "12.1", trio=True) == told
+    assert pick("3.12", "12.1", trio=True) == ("2.5.1", Source.WHEELS)
+
+
+def test_nearest_pairs_have_the_torch_that_is_asked_for() -> None:
+    found = nearest(python=Version("3.13"), cuda=Version("12.8"), torch=Version("2.0.1"))
+    assert found[0] == (Version("3.11"), Version("11.8"))
+    assert {cuda for _, cuda in found} == {Version("11.7"), Version("11.8"), None}

@@ -537,6 +537,23 @@ def test_python_is_the_newest_that_markers_are_for(
             assert Marker(line.partition(";")[2]).evaluate({"python_version": python})
 
 
+@pytest.mark.parametrize(
+    "marker", ["platform_python_implementation == 'PyPy'", "implementation_name == 'pypy'", "sys_platform == 'win32'"]
+)
+def test_what_is_for_another_python_or_system_is_left_out(marker: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", f"numpy\nflask; {marker}\n")
+    assert found.pip == ("numpy",)
+    assert "requirements.txt:2: left out: flask" in said
+    assert "its marker does not hold on Linux" in said
+
+
+def test_marker_that_nobody_can_judge_is_told(tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", 'numpy\ntorch; python_version ~= "3"\n')
+    assert found.pip == ("numpy",)
+    assert "requirements.txt:2: left out: torch" in said
+    assert "its marker cannot be judged" in said
+
+
 def test_toolkit_beside_torch_stays_and_what_names_its_cuda_goes(tmp_path: Path) -> None:
     specs = ["pytorch", "pytorch-cuda=12.6", "cudatoolkit", "cuda-toolkit=12.6", "ninja"]
     found, said = init(tmp_path, "environment.yml", json.dumps({"dependencies": specs}))

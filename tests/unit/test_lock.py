@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from pathlib import Path
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import rattler
@@ -13,6 +13,9 @@ import builder.lock
 from builder.errors import LockError
 from builder.lock import Lock, dump_lock, read_lock, split_conda_url, write_lock
 from tests.samples import FORGE, make_conda, make_environment, make_python, make_wheel
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TORCH = make_wheel(
     "torch",
@@ -141,13 +144,8 @@ def test_binary_or_unreadable_lock_is_refused(tmp_path: Path) -> None:
 
 def test_failed_write_leaves_the_old_lock_and_no_litter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
-
-    def fill_disk(self: Path, data: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(data[:100])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    full = os.open("/dev/full", os.O_RDWR)
+    monkeypatch.setattr("builder.files.os.open", lambda *_: full)
     with pytest.raises(LockError, match="No space left"):
         write_lock(Lock(), path)
     assert path.read_bytes() == before

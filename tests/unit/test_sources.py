@@ -157,6 +157,16 @@ def test_token_in_place_of_a_user_is_a_secret(tmp_path: Path) -> None:
     assert sources.redact("t0ken-long and t0ken") == "*** and ***"
 
 
+def test_token_that_is_a_user_beside_a_password_is_a_secret(tmp_path: Path) -> None:
+    sources = load(tmp_path, "conda: {conda-forge: 'https://a1b2c3d4e5f6a7b8:x-oauth-basic@m.example/cf'}\n")
+    assert sources.redact("a1b2c3d4e5f6a7b8 x-oauth-basic") == "*** ***"
+
+
+def test_password_of_a_few_letters_leaves_words_as_they_are(tmp_path: Path) -> None:
+    sources = load(tmp_path, "proxy: {http: 'http://me:x@proxy.example'}\n")
+    assert sources.redact("exit http://me:x@proxy.example") == "exit http://me***proxy.example"
+
+
 def test_hosts_of_mirrors_are_not_told_but_other_hosts_are(tmp_path: Path) -> None:
     sources = load(
         tmp_path,

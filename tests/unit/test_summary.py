@@ -56,7 +56,7 @@ BUILD, CHECK, ENGINE = BuildError("step"), CheckError("checks"), EngineError("go
     ],
 )
 def test_exit_code_is_that_of_what_stopped_all_else_of_the_first_failure(ended: list[Ended], code: int) -> None:
-    error = choose_error(ended)
+    error = choose_error([cell.error for cell in ended if cell.error])
     assert (error.exit_code if error else 0) == code
 
 

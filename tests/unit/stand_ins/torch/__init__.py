@@ -57,6 +57,7 @@ class Tensor:
 
     def __matmul__(self, other: Tensor) -> Tensor:
         wrong = GROWTH if (FAULT, self.device) in (("matmul", "cuda"), ("cpu matmul", "cpu")) else 1.0
+        wrong = NAN if (FAULT, self.device) == ("matmul not a number", "cuda") else wrong
         return Tensor(
             wrong * self.value * other.value * self.shape[-1], (*self.shape[:-1], other.shape[-1]), self.device
         )
