@@ -99,6 +99,13 @@ def test_chance_is_of_ranks_and_noise_of_no_unit(lower: list[float], scale: floa
     assert scaled.noise == pytest.approx(change.noise)
 
 
+def test_figure_that_is_less_steady_than_its_kind_has_its_own_noise() -> None:
+    steady = [make_figure(100, 101, 99, 100, 100, name=f"loader {number}") for number in range(5)]
+    wild = make_figure(60, 100, 140, 80, 120, name="loader 5")
+    *others, own = compare_figures([*steady, wild], [*steady, wild])
+    assert own.noise > 5 * max(other.noise for other in others)
+
+
 def test_figures_of_one_side_alone_are_left_out() -> None:
     assert list(compare_figures([make_figure(1.0, name="new")], [make_figure(1.0, name="old")])) == []
 

@@ -13,6 +13,7 @@ import pytest
 import builder.engine
 from builder import doctor
 from builder.doctor import examine
+from builder.events import Built
 from builder.host_gpu import HostGpus
 
 if TYPE_CHECKING:
@@ -98,6 +99,14 @@ class NearEngine(FarEngine):
     """An engine on this machine."""
 
     is_local = True
+
+
+def test_image_that_was_built_to_try_buildkit_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(NearEngine, "build", lambda *_, **__: (Built(image_id="sha256:1"),))
+    monkeypatch.setattr(NearEngine, "remove", lambda _, image: removed.append(image), raising=False)
+    assert find("BuildKit", HostGpus(), monkeypatch).state == "ok"
+    assert removed == ["sha256:1"]
 
 
 def find(about: str, gpus: HostGpus, monkeypatch: pytest.MonkeyPatch, **told: object) -> Finding:

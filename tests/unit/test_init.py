@@ -330,6 +330,7 @@ def test_torch_range_becomes_the_newest_release_in_it(
         (["python 3.10|3.11"], "3.11", None),
         (["python=3.10.4=h1_0"], "3.10", None),
         (["python >=3.10", "python <3.12"], "3.11", None),
+        (["python <=3.11"], "3.11", None),
         (["python=3.11", "cuda-version=12"], "3.11", "12.9"),
         (["python=3.11", "cuda-version >=12.1,<12.7"], "3.11", "12.6"),
         (["python=3.11", "cudatoolkit=11.8.0"], "3.11", "11.8"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -209,3 +210,12 @@ def test_noarch_is_guessed_with_care_and_written_where_readers_would_guess_wrong
     (record,) = environment.conda_repodata_records()["linux-64"]
     read = "python" if record.noarch.python else "generic" if record.noarch.generic else None
     assert read == noarch
+
+
+def test_wheel_that_asks_for_more_in_one_cell_asks_for_all(path: Path) -> None:
+    few, more = (replace(TORCH, requires=requires) for requires in (("sympy",), ("numpy", "sympy")))
+    both = Lock(environments=(make_environment("a", pip=(more,)), make_environment("b", pip=(few,))))
+    write_lock(both, path)
+    assert {it.requires for environment in read_lock(path).environments for it in environment.pip} == {
+        ("numpy", "sympy")
+    }
