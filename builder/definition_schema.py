@@ -39,6 +39,7 @@ from builder.definition_values import (
     read_text,
     read_torch,
     read_version,
+    read_words,
     suggest,
 )
 from builder.definition_yaml import Document, Location, Value, quote
@@ -131,7 +132,7 @@ class ImageSchema:
     pip: tuple[str, ...] = optional(read_items(read_pip_spec, name_pip), default=())
     apt: tuple[str, ...] = optional(read_items(read_apt_spec, name_apt), default=())
     env: tuple[tuple[str, str], ...] = optional(read_env, default=())
-    command: tuple[str, ...] | None = optional(read_items(read_text), default=None)
+    command: tuple[str, ...] | None = optional(read_words, default=None)
     max_size: int | None = optional(read_size, default=None, key="max-size")
     aliases: tuple[tuple[str, str], ...] = optional(read_aliases, default=())
 

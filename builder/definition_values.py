@@ -116,6 +116,14 @@ def read_items(
     return read_list
 
 
+def read_words(value: Value) -> tuple[str, ...]:
+    """Return the words of a command."""
+    text = value.text if isinstance(value, Unquoted) else value
+    if isinstance(text, str) and text.strip():
+        raise BadValueError("is one text where words belong", f"write [{', '.join(map(quote, text.split()))}]")
+    return read_items(read_text)(value)
+
+
 def _check_list(value: Value) -> list[Value]:
     match value:
         case [_, *_]:

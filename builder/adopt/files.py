@@ -13,7 +13,7 @@ from builder.adopt.pyproject import read_pyproject
 from builder.adopt.reasons import NO_PLACE
 from builder.adopt.settling import settle
 from builder.adopt.toml_table import read_table
-from builder.adopt.wishes import Wishes
+from builder.adopt.wishes import TORCH, Wishes
 from builder.definition_yaml import Document, Unquoted, Value, read_document
 from builder.errors import DefinitionError
 
@@ -88,7 +88,9 @@ def _read_dependencies(document: Document, items: list[Value], wishes: Wishes) -
         elif name_exact(specs[number]) in brought:
             left.append((name_exact(specs[number]), place))
         else:
-            wishes.add_conda(drop_build(specs[number]) if brought else specs[number], place)
+            # A build is of one channel and of one Python; that of torch says which CUDA it is for.
+            exact = brought and name_exact(specs[number]) not in TORCH
+            wishes.add_conda(drop_build(specs[number]) if exact else specs[number], place)
     if left:
         names = ", ".join(name for name, _ in left)
         wishes.leave(left[0][1], names, "an exported environment lists them, and what is asked for brings its own")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from builder.adopt.place import Place
 
 TRIO = {"torchvision", "torchaudio"}
-_TORCH = {"torch", "pytorch", "pytorch-gpu", "pytorch-cpu"}
+TORCH = {"torch", "pytorch", "pytorch-gpu", "pytorch-cpu"}
 _RUNTIMES = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
 _BROUGHT = re.compile(
     r"triton|pytorch-triton|nvidia-(?:cublas|cuda-(?:cupti|nvrtc|runtime)|cudnn|cufft|cufile|curand|cusolver|cusparse"
@@ -134,7 +134,7 @@ class Wishes:
         name, rest, channel = found["name"].lower(), found["rest"].strip(), found["channel"] or ""
         if name == "python":
             self._ask_python(rest, place, spec)
-        elif name in _TORCH:
+        elif name in TORCH:
             self._ask_torch(rest, place, spec)
             self._ask_variant("cpu" if name == "pytorch-cpu" else find_variant(rest), place, spec)
         elif name in TRIO:

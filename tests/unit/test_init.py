@@ -446,6 +446,17 @@ prefix: /home/somebody/envs/research
 """
 
 
+@pytest.mark.parametrize(
+    ("build", "cuda"),
+    [("py3.10_cuda12.4_cudnn9.1.0_0", "12.4"), ("cuda118_py310h1_300", "11.8"), ("cpu_py310_0", "None")],
+)
+def test_exported_torch_is_for_the_cuda_of_its_build(build: str, cuda: str, tmp_path: Path) -> None:
+    exported = EXPORTED.replace("cuda126_py310h1_300", build)
+    found, _ = init(tmp_path, "environment.yml", exported)
+    assert (str(found.torch.version), [str(it) for it in found.cuda]) == ("2.5.1", [cuda])
+    assert found.conda == ("librosa=0.10.2", "numpy=1.26.4")
+
+
 def test_exported_environment_gives_what_somebody_may_have_asked_for(tmp_path: Path) -> None:
     found, said = init(tmp_path, "environment.yml", EXPORTED)
     assert (found.conda, found.pip) == (("librosa=0.10.2", "numpy=1.26.4"), ("tqdm==4.67.0",))
