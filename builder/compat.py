@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_SOURCES",
+    "TRIO",
     "Driver",
     "Source",
     "TorchBuild",
@@ -33,6 +34,10 @@ __all__ = [
     "runs_on",
     "why_not",
 ]
+
+
+TRIO = frozenset({"torchvision", "torchaudio"})
+"""What is released for one torch each."""
 
 
 def find_builds(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from builder.compat import ALL_SOURCES, Source, name_pair
+from builder.compat import ALL_SOURCES, TRIO, Source, name_pair
 from builder.definition_packages import name_apt, name_conda, name_pip, needs_anaconda_terms
 from builder.definition_schema import Base, ImageSchema, check_document
 from builder.definition_values import AUTO, TorchRequest, suggest
@@ -35,7 +35,6 @@ __all__ = [
 FILE_NAME = "image.yaml"
 CHECKS = "checks"
 
-_TRIO = frozenset({"torchvision", "torchaudio"})
 _REQUIRED = (
     ("base", (), "base: miniforge  (or another key of bases.yaml)"),
     ("python", ("matrix",), 'python: ["3.11"]  under matrix:'),
@@ -75,7 +74,7 @@ class Definition:
     @property
     def has_trio(self) -> bool:
         """Whether torchvision or torchaudio is asked for, on every Python."""
-        return not _TRIO.isdisjoint({*map(name_conda, self.conda), *map(name_pip, self.pip)})
+        return not TRIO.isdisjoint({*map(name_conda, self.conda), *map(name_pip, self.pip)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

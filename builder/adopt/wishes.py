@@ -16,6 +16,7 @@ from builder.adopt.merging import merge_conda, merge_pip
 from builder.adopt.ranges import Range, read_public, read_range, write_public
 from builder.adopt.reasons import NO_WHEEL
 from builder.adopt.redaction import redact
+from builder.compat import TRIO
 from builder.definition_env import read_env
 from builder.definition_packages import (
     name_conda,
@@ -30,7 +31,6 @@ from builder.definition_values import BadValueError, BadValuesError
 if TYPE_CHECKING:
     from builder.adopt.place import Place
 
-TRIO = {"torchvision", "torchaudio"}
 TORCH = {"torch", "pytorch", "pytorch-gpu", "pytorch-cpu"}
 _RUNTIMES = {"pytorch-cuda", "cudatoolkit", "cuda-version", "cuda-toolkit", "cuda"}
 _BROUGHT = re.compile(
