@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rattler import Client, PackageRecord, PrefixRecord, RepoDataRecord, install
 from rattler.networking import AuthenticationMiddleware, RetryMiddleware
-from rattler.package_cache import PackageCache
+from rattler.package_cache import CacheIndex, PackageCache
 from rattler.package_streaming import PackageArchive, download_to_path
 
 DOWNLOADS = 8
@@ -66,7 +66,10 @@ def parse_explicit(text: str) -> list[ExplicitPackage]:
 
 @dataclass(frozen=True)
 class Download:
-    """A folder of the cache with a package's archive, its index.json, and its md5, whatever hash the list has."""
+    """A folder of the cache with a package's index.json, its size, and its md5, whatever hash the list has.
+
+    The archive lies there until it is installed; then rattler keeps it unpacked, which is all that later steps need.
+    """
 
     package: ExplicitPackage
     folder: Path
@@ -75,36 +78,45 @@ class Download:
     def archive(self) -> Path:
         return self.folder / self.package.file_name
 
+    def is_ready(self, unpacked: CacheIndex) -> bool:
+        """Return whether nothing has to be downloaded."""
+        described = (self.folder / "size").exists()
+        return described and (self.archive.exists() or unpacked.contains_record(self.describe()))
+
     def describe(self) -> RepoDataRecord:
         """Return the record by which rattler installs the archive."""
         known = self.package.digest if self.package.algorithm == "sha256" else None
         md5 = (self.folder / "md5").read_text()
-        size = self.archive.stat().st_size
+        size = int((self.folder / "size").read_text())
         record = PackageRecord.from_index_json(self.folder / "index.json", size=size, sha256=known, md5=md5)
         return RepoDataRecord(record, self.archive.name, self.archive.as_uri(), self.package.channel)
 
 
-async def download_package(client: Client, package: ExplicitPackage, cache: Path) -> Download:
+async def download_package(client: Client, package: ExplicitPackage, cache: Path, unpacked: CacheIndex) -> Download:
     """Return the package in the cache, downloaded unless it is there; raise InstallError on a wrong hash.
 
     What lies under the name of its hash had that hash when it came.
     """
     there = Download(package, cache / "packages" / package.digest)
-    if there.archive.exists():
+    if there.is_ready(unpacked):
         return there
     there.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         new = Download(package, Path(folder))
-        await download_to_path(client, package.url, new.archive)
+        try:
+            await download_to_path(client, package.url, new.archive)
+        except RuntimeError as error:
+            raise InstallError(f"{package.url}: {error}") from error
         if await asyncio.to_thread(hash_file, new.archive, package.algorithm) != package.digest:
             raise InstallError(f"{package.url} does not have the {package.algorithm} {package.digest}")
+        (new.folder / "size").write_text(str(new.archive.stat().st_size))
         (new.folder / "md5").write_text(await asyncio.to_thread(hash_file, new.archive, "md5"))
         opened = await PackageArchive.from_path(new.archive)
         index = await opened.read_file("info/index.json")
         if index is None:
             raise InstallError(f"{package.url} is no conda package")
         (new.folder / "index.json").write_bytes(index)
-        for name in ("md5", "index.json", package.file_name):  # the archive last: it says that all is there
+        for name in (package.file_name, "md5", "index.json", "size"):  # the last says that all is there
             (new.folder / name).replace(there.folder / name)
     return there
 
@@ -120,27 +132,31 @@ def hash_file(path: Path, algorithm: str) -> str:
 async def install_packages(packages: list[ExplicitPackage], prefix: Path, cache: Path) -> None:
     """Link the packages into the prefix beside what it holds; a package of the same name is replaced."""
     client = Client([RetryMiddleware(3), AuthenticationMiddleware()])
+    package_cache = PackageCache(cache).with_cached_origin()
+    unpacked = await package_cache.index()
     limit = asyncio.Semaphore(DOWNLOADS)
 
-    async def download(package: ExplicitPackage) -> RepoDataRecord:
+    async def download(package: ExplicitPackage) -> Download:
         async with limit:
-            return (await download_package(client, package, cache)).describe()
+            return await download_package(client, package, cache, unpacked)
 
     installed = [PrefixRecord.from_path(path) for path in sorted((prefix / "conda-meta").glob("*.json"))]
     records: dict[str, RepoDataRecord] = {present.name.normalized: present for present in installed}
-    downloaded = await asyncio.gather(*map(download, packages))
-    records |= {record.name.normalized: record for record in downloaded}
+    downloads = await asyncio.gather(*map(download, packages))
+    wanted = [download.describe() for download in downloads]
+    records |= {record.name.normalized: record for record in wanted}
     await install(
         list(records.values()),
         target_prefix=prefix,
-        package_cache=PackageCache(cache).with_cached_origin(),
+        package_cache=package_cache,
         installed_packages=installed,
         execute_link_scripts=True,
         client=client,
         show_progress=False,
     )
-    for record, package in zip(downloaded, packages, strict=True):
-        restore_origin(prefix, record.name.normalized, package)
+    for record, download in zip(wanted, downloads, strict=True):
+        restore_origin(prefix, record.name.normalized, download.package)
+        download.archive.unlink(missing_ok=True)
 
 
 def restore_origin(prefix: Path, name: str, package: ExplicitPackage) -> None:
@@ -159,7 +175,7 @@ def install_list(prefix: Path, listing: Path, cache: Path) -> None:
     os.environ.setdefault("SSL_CERT_FILE", certifi.where())
     try:
         asyncio.run(install_packages(parse_explicit(listing.read_text(encoding="utf-8")), prefix, cache))
-    except (OSError, RuntimeError) as error:  # RuntimeError: rattler's of a failed download
+    except (OSError, RuntimeError) as error:  # RuntimeError: some of rattler's
         raise InstallError(str(error)) from None
     except Exception as error:
         # The other errors of rattler share a module, but no base class.
