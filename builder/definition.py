@@ -111,7 +111,15 @@ def find_base(definition: Definition, bases: Mapping[str, Base]) -> Base:
     if definition.base in bases:
         return bases[definition.base]
     message = f"image {definition.name} is built on {definition.base}, which is not a key of bases.yaml"
-    raise DefinitionError(message, hint=suggest(definition.base, bases), path=definition.path)
+    raise _find_origin(definition.path, "base").refuse(("base",), message, suggest(definition.base, bases))
+
+
+def _find_origin(path: Path, key: str) -> Document:
+    """Return the file that gives a definition's value of a key: its own, or the nearest that it extends."""
+    document = read_document(path)
+    while key not in document.data:
+        document = read_document(path.parent.parent / str(document.data["extends"]) / FILE_NAME)
+    return document
 
 
 def _read_draft(path: Path) -> _Draft:

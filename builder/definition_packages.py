@@ -65,6 +65,8 @@ def read_pip_spec(value: Value) -> str:
         raise BadValueError(f"{quote(hide_credentials(text))} is an address, not a release", hint)
     try:
         name = name_pip(text).partition(";")[0]
+        if re.search(r"===\s*(?:[,;)]|$)", text):  # packaging takes an empty version for one
+            raise ValueError(text)
     except ValueError:
         raise BadValueError(f"{quote(text)} is not a pip requirement", 'write it like tqdm, or "tqdm>=4.66"') from None
     _refuse_torch(name)

@@ -237,7 +237,7 @@ def suggest(text: str, names: Iterable[str]) -> str:
 
     names = sorted(names)
     close = get_close_matches(text, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"there is {', '.join(names) or 'none'}"
+    return f"did you mean {close[0]}?" if close else f"there is {', '.join(names) or 'none to choose from'}"
 
 
 def read_arch(value: Value) -> str:
@@ -252,7 +252,7 @@ def read_arch(value: Value) -> str:
 
 def read_size(value: Value) -> int:
     """Return a number of bytes from `9 GB`."""
-    text = read_text(value)
+    text = value.text if isinstance(value, Unquoted) else read_text(value)
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([MG])B", text, re.ASCII)
     size = int(float(found[1]) * {"M": 1e6, "G": 1e9}[found[2]]) if found else 0
     if not size:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from typing import TYPE_CHECKING
 
 import requests
+from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException
 
 from builder.errors import BuildError, EngineError, PushError, RegistryError
@@ -93,7 +95,8 @@ def explain_connection(error: BaseException) -> EngineError:
     if "too old" in text:
         return EngineError(text, hint="install Docker Engine 23.0 or newer.")
     if any(sign in text for sign in ("FileNotFoundError", "ConnectionRefusedError", "refused", "Connection aborted")):
-        return EngineError("no container engine answers", hint=_HINT_START)
+        where = os.environ.get("DOCKER_HOST") or DEFAULT_UNIX_SOCKET
+        return EngineError(f"no container engine answers at {where}", hint=_HINT_START)
     return EngineError(f"cannot talk to the container engine: {text}", hint=_HINT_START)
 
 

@@ -20,6 +20,9 @@ def draw_plan(plan: Plan, previous: Published | None = None) -> str:
 
 
 def _list_lines(plan: Plan, previous: Published | None) -> Iterator[str]:
+    if not plan.cells:
+        yield "no cell is locked: `imgbuild lock` writes the locks that a plan is made of"
+        return
     titles = title_layers(plan)
     shared = plan.shared_by
     yield from _align(

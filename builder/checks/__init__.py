@@ -131,10 +131,10 @@ def _run_suite(container: Container, suite: Suite, prefix: str) -> Iterator[Verd
         if check in found:
             yield found[check]
         else:
-            detail = f"{suite.script} gave no verdict and {_describe_end(done.exit_code, err, out)}"
+            detail = f"{suite} gave no verdict and {_describe_end(done.exit_code, err, out)}"
             yield Verdict(check=check, verdict="fail", detail=detail)
     if not suite.checks and found and done.exit_code != 0:
-        detail = f"{suite.script} {_describe_end(done.exit_code, err, out)}"
+        detail = f"{suite} {_describe_end(done.exit_code, err, out)}"
         yield Verdict(check=Path(suite.script).stem, verdict="fail", detail=detail)
 
 

@@ -19,7 +19,8 @@ _OWN = "own_"
 class Suite:
     """One script and the user it runs as (None: the image's default user), with the checks that it must report.
 
-    A script of an image's own says itself which checks it has: `checks` is empty, and one at least has to be reported.
+    A script of an image's own lies at `path`. It says itself which checks it has: `checks` is empty, and one at least
+    has to be reported.
     One that is `alone` runs beside no other: it looks at what others write, or nobody knows what it does. One that is
     `bare` runs without the environment's packages, of which it needs none: no `sitecustomize` has run before it.
     """
@@ -29,6 +30,10 @@ class Suite:
     checks: tuple[str, ...] = ()
     alone: bool = False
     bare: bool = False
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.path or self.script)
 
 
 SUITES = (
@@ -72,7 +77,7 @@ SUITES = (
 
 def list_suites(definition: Definition) -> tuple[Suite, ...]:
     """Return the suites of an image: the shipped ones, then its own, by file name."""
-    return (*SUITES, *(Suite(script=_OWN + path.name, alone=True) for path in definition.checks))
+    return (*SUITES, *(Suite(script=_OWN + path.name, alone=True, path=path) for path in definition.checks))
 
 
 def read_scripts(definition: Definition) -> dict[str, bytes]:

@@ -180,7 +180,8 @@ def test_image_has_checks_of_its_own_and_inherits_them(lab: Lab) -> None:
     assert "✗ has-six: six is here" in done.stderr
     assert f"{lab.name}-child-py3.11-cpu: failed: 1 of 27 checks failed: has-six" in done.stderr
     own.write_text("raise SystemExit(3)\n")
-    assert "✗ own_site: own_site.py gave no verdict and ended with exit status 3" in lab.build().stderr
+    said = lab.build().stderr
+    assert f"✗ own_site: images/{lab.name}/checks/site.py gave no verdict and ended with exit status 3" in said
 
 
 def test_images_are_tested_again_and_another_lock_is_told(lab: Lab) -> None:

@@ -73,7 +73,7 @@ def test_context_is_chosen_as_docker_does(config: Path, monkeypatch: pytest.Monk
 def test_engine_is_that_of_the_context(config: Path) -> None:
     add_context(config, "one", NOWHERE)
     choose(config, "one")
-    with pytest.raises(EngineError, match="no container engine answers"):
+    with pytest.raises(EngineError, match=f"no container engine answers at {NOWHERE}"):
         Engine()
     assert os.environ["DOCKER_HOST"] == NOWHERE
 

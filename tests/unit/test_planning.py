@@ -165,6 +165,12 @@ def test_wrong_use_is_said(run: Run, arguments: list[str], code: int, words: str
     assert words in said
 
 
+@pytest.mark.usefixtures("demo")
+def test_nothing_locked_is_nothing_to_plan(imgbuild: Run) -> None:
+    code, out, _ = imgbuild("plan")
+    assert (code, out) == (0, "no cell is locked: `imgbuild lock` writes the locks that a plan is made of\n")
+
+
 def test_broken_plan_is_said_with_its_file(lock: Callable[..., None], imgbuild: Run, plan_file: Path) -> None:
     lock()
     plan_file.write_text("{")

@@ -206,12 +206,24 @@ def test_base_that_nobody_has_stops_no_other_image(other: Path, imgbuild: Run, t
     assert "minifroge, which is not a key of bases.yaml" in said
 
 
+def test_base_that_nobody_has_is_told_where_it_is_named(other: Path, imgbuild: Run) -> None:
+    text = other.read_text()
+    line = text[: text.index("base:")].count("\n") + 1
+    other.write_text(text.replace("miniforge", "minifroge"))
+    child = other.parent.parent / "child" / "image.yaml"
+    child.parent.mkdir()
+    child.write_text("name: child\nextends: other\n")
+    code, _, said = imgbuild("lock", "child")
+    assert code == 3
+    assert f"{other}:{line}: image child is built on minifroge" in said
+
+
 @pytest.mark.parametrize("images", [[], ["other"]])
 def test_base_that_nobody_has_stops_what_needs_its_image(other: Path, imgbuild: Run, images: list[str]) -> None:
     other.write_text(other.read_text().replace("miniforge", "minifroge"))
     code, out, said = imgbuild("matrix", *images)
     assert (code, out) == (3, "")
-    assert said.startswith(f"imgbuild: {other}: image other is built on minifroge")
+    assert said.startswith(f"imgbuild: {other}:2: image other is built on minifroge")
 
 
 def test_image_that_is_left_out_keeps_its_layers(demo: Demo, other: Path, lock: str, imgbuild: Run) -> None:
