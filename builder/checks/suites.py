@@ -33,7 +33,9 @@ class Suite:
     path: Path | None = None
 
     def __str__(self) -> str:
-        return str(self.path or self.script)
+        if self.path is None:
+            return self.script
+        return str(self.path.relative_to(self.path.parents[3]))  # images/NAME/checks/FILE.py, wherever the project is
 
 
 SUITES = (

@@ -27,7 +27,7 @@ from builder.sbom.results import parse_results
 from builder.sbom.subject import Subject
 from builder.staged import Staging
 from builder.tags import tag_image, tag_lasting
-from tests.registry import FakeRegistry
+from tests.registry import INDEX, FakeRegistry
 from tests.samples import BASE, PROJECT, make_conda, make_environment, make_job, make_locked, make_python, make_wheel
 
 if TYPE_CHECKING:
@@ -151,6 +151,26 @@ def test_only_what_is_missing_is_made(fake: FakeRegistry, writer: Writer, kind: 
     assert listed[-1] == gone, "the same document has the same digest"
     files = {"inventory": 1}
     assert dict(asked) == {"cyclonedx": files, "files": files, "checks": {"verdicts": 1}}.get(kind, {})
+
+
+def test_document_that_another_dropped_from_the_list_meanwhile_is_listed_again(
+    fake: FakeRegistry, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = add_image(fake, "1")
+    attach = writer.attach
+    dropped: list[object] = []
+
+    def attach_and_lose(*arguments: Any) -> Descriptor:
+        done = attach(*arguments)
+        listed = fake.referrers[image.digest]
+        if len(listed) == len(TYPES) and not dropped:
+            dropped.append(listed.pop(0))
+        return done
+
+    monkeypatch.setattr(writer, "attach", attach_and_lose)
+    attach_documents(writer, NAME, image, make_facts(Asked(), image.digest))
+    assert len(dropped) == 1
+    assert dropped[0] in fake.referrers[image.digest]
 
 
 def test_what_others_attached_counts_for_none_of_ours(fake: FakeRegistry, writer: Writer) -> None:
@@ -331,11 +351,16 @@ def test_image_that_the_engine_knows_by_its_configuration_is_found(
     assert fake.tags[NAME]["latest"] == told["digest"]
 
 
+@pytest.mark.parametrize("kind", ["image", "index"])
 def test_registry_that_has_another_image_under_both_tags_is_told(
-    fake: FakeRegistry, writer: Writer, locked: LockedCell
+    kind: str, fake: FakeRegistry, writer: Writer, locked: LockedCell
 ) -> None:
     engine = Engine(fake, one=1)
-    add_image(fake, tag_lasting(locked.job, CONTEXT), tag_image(locked.job, engine.image_id), strange=1)
+    tags = (tag_lasting(locked.job, CONTEXT), tag_image(locked.job, engine.image_id))
+    if kind == "index":
+        fake.add_manifest(NAME, {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}, *tags)
+    else:
+        add_image(fake, *tags, strange=1)
     with pytest.raises(RegistryError, match="is not the image that was pushed there"):
         run(make_publisher(engine, writer), engine, locked)
     assert "latest" not in fake.tags[NAME]

@@ -30,6 +30,10 @@ def test_secret_is_found_however_it_is_written(written: str) -> None:
     assert mask(f"http://bob:{written}@proxy:3128 said no", [SECRET]) == "http://bob:***@proxy:3128 said no"
 
 
+def test_quotation_mark_that_a_language_escapes_is_found() -> None:
+    assert mask(repr('it\'s "open"'), ["it's"]) == "'*** \"open\"'"
+
+
 def test_longest_secret_goes_first_and_none_is_no_secret() -> None:
     assert mask("abcd abc", ["abc", "abcd", ""]) == "*** ***"
     assert mask("abc", [""]) == "abc"

@@ -299,3 +299,9 @@ def test_name_for_a_registry_lasts_as_long_as_its_push(digest: str) -> None:
     api = Api(digest)
     push(api)
     assert api.names == ["app:1"]
+
+
+def test_last_name_of_an_image_stays() -> None:
+    api = Api(OTHER, names=[])
+    push(api)
+    assert api.names == [REF]
