@@ -17,7 +17,7 @@ from builder.registry.parallel import read_all
 from builder.registry.place import name_repository
 from builder.render import list_labels
 from builder.site.published import Published
-from builder.status import Status, Wanted, judge_cell
+from builder.status import Status, Wanted, judge_cell, tell_staged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,7 @@ def reconcile(
     if orphans:
         names = [*(it.name for it in project.definitions), *(it.image for it in project.unread)]
         tags += read_orphans(registry, path, names)
+    judged = [tell_staged(it, tags) for it in judged]
     status = Status(registry=f"{registry.host}/{path}".rstrip("/"), cells=tuple(judged), tags=tags)
     published = (
         Published(ref=it.ref, image=image, environment=locks[want.cell.image].find(want.cell.environment))

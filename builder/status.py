@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from builder.definition_aliases import CELL_TAG, LASTING_TAG, WAITING_TAG
@@ -128,6 +128,14 @@ def judge_tags(
             state, text = "foreign", "not imgbuild's"
         found.append(TagStatus(ref=f"{host}/{repository}:{tag}", state=state, text=text))
     return tuple(found)
+
+
+def tell_staged(cell: CellStatus, tags: Iterable[TagStatus]) -> CellStatus:
+    """Return the status of a cell; the reason of one that is missing says where an image of it is staged."""
+    waits = any(it.state == "staged" and it.ref.startswith(f"{cell.ref}-") for it in tags)
+    if cell.state != "missing" or not waits:
+        return cell
+    return replace(cell, reasons=("an image is staged: `imgbuild test --promote` gives it this tag",))
 
 
 def needs_reading(tag: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.bench.figures import Figure, Measurement, require_same_machine
 from builder.errors import Cancelled, CheckError
+from builder.progress_text import tail
 
 if TYPE_CHECKING:
     import threading
@@ -94,7 +95,7 @@ def _run(container: Container, ref: str, options: dict[str, Any]) -> Iterator[di
             else:
                 words += f"{line}\n"
     if api.exec_inspect(run)["ExitCode"] != 0:
-        raise CheckError(f"{ref} could not be measured: {(words + rest).strip()[-600:]}")
+        raise CheckError(f"{ref} could not be measured:\n{tail((words + rest).splitlines())}")
 
 
 def _read_line(line: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _pack_images(images: Mapping[str, str], output: Path, engine: Engine, progre
 
     layout = pack_images(images, output, engine=engine, progress=progress)
     alone = sum(image.size for image in layout.images)
-    progress.done(f"{len(layout.images)} images: {format_bytes(layout.size)}, {format_bytes(alone)} one by one")
+    progress.done(f"{format_bytes(layout.size)}, {format_bytes(alone)} one by one; images: {len(layout.images)}")
 
 
 def _pack_environment(images: Mapping[str, str], output: Path, _engine: Engine, progress: Progress) -> None:

@@ -196,6 +196,19 @@ def test_tag_that_no_cell_has_is_orphaned_and_others_are_only_listed(
     assert "1 orphaned" in err
 
 
+def test_missing_image_that_is_staged_is_said_to_wait_for_its_test(
+    ask: Ask, workshop: Workshop, fake: FakeRegistry
+) -> None:
+    workshop.publish(fake)
+    for tag in ("cpu-py310", "cpu-py311"):
+        fake.tags["team/demo"] = {name: it for name, it in fake.tags["team/demo"].items() if not name.startswith(tag)}
+    fake.tags["team/demo"]["cpu-py310-0123456789ab-staged"] = next(iter(fake.tags["team/demo"].values()))
+    _, found, _ = ask()
+    missing = {it["ref"].rpartition(":")[2]: it["reasons"] for it in found["cells"] if it["state"] == "missing"}
+    waits = "an image is staged: `imgbuild test --promote` gives it this tag"
+    assert missing == {"cpu-py310": [waits], "cpu-py311": []}
+
+
 @pytest.mark.parametrize("has_referrers", [True, False])
 def test_image_that_lacks_documents_is_incomplete_unless_none_are_asked_for(
     ask: Ask, workshop: Workshop, fake: FakeRegistry, has_referrers: bool
