@@ -48,6 +48,8 @@ def site(
         entries = _read_registry(folder, place, sources, insecure=insecure)
     else:
         raise click.UsageError("give either --from FILE or --from-registry HOST/PATH")
+    if not entries:
+        click.echo(f"no image in {source or place}: the catalogue is empty", err=True)
     write_site(render_site(entries), output)
     click.echo(output / "index.html")
 

@@ -386,6 +386,11 @@ def test_catalogue_is_filled_from_the_registry(
     place = f"{fake.address}/team"
     assert run("--project", workshop.root, "site", "--from-registry", place, "--output", site)[0] == 0
     assert gpu.digest in "".join(page.read_text() for page in site.glob("*.html"))
+    code, out, err = run(
+        "--project", workshop.root, "site", "--from-registry", f"{fake.address}/nobody", "--output", site
+    )
+    assert (code, out) == (0, f"{site / 'index.html'}\n")
+    assert err == f"no image in {fake.address}/nobody: the catalogue is empty\n"
     both = ("--from", path, "--from-registry", place)
     assert run("--project", workshop.root, "site", *both, "--output", site)[0] == 2
 
