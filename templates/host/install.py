@@ -8,18 +8,24 @@ on one cache.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import sys
-import tempfile
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rattler import Client, PackageRecord, PrefixRecord, RepoDataRecord, install
 from rattler.networking import AuthenticationMiddleware, RetryMiddleware
 from rattler.package_cache import CacheIndex, PackageCache
 from rattler.package_streaming import PackageArchive, download_to_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 DOWNLOADS = 8
 HASHES = {32: "md5", 64: "sha256"}
@@ -66,58 +72,112 @@ def parse_explicit(text: str) -> list[ExplicitPackage]:
 
 @dataclass(frozen=True)
 class Download:
-    """A folder of the cache with a package's index.json, its size, and its md5, whatever hash the list has.
+    """A folder of the cache with a package's record: its index.json, size and md5, whatever hash the list has.
 
     The archive lies there until it is installed; then rattler keeps it unpacked, which is all that later steps need.
     """
 
     package: ExplicitPackage
-    folder: Path
+    cache: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.cache / "packages" / self.package.digest
 
     @property
     def archive(self) -> Path:
         return self.folder / self.package.file_name
 
+    @property
+    def record(self) -> Path:
+        return self.folder / "record.json"
+
     def is_ready(self, unpacked: CacheIndex) -> bool:
         """Return whether nothing has to be downloaded."""
-        described = (self.folder / "size").exists()
-        return described and (self.archive.exists() or unpacked.contains_record(self.describe()))
+        try:
+            record = self.describe()
+        except (OSError, ValueError):  # ValueError: power was lost before all of it was on the disk
+            return False
+        return unpacked.contains_record(record) or (
+            self.archive.exists() and self.archive.stat().st_size == record.size
+        )
 
     def describe(self) -> RepoDataRecord:
         """Return the record by which rattler installs the archive."""
         known = self.package.digest if self.package.algorithm == "sha256" else None
-        md5 = (self.folder / "md5").read_text()
-        size = int((self.folder / "size").read_text())
-        record = PackageRecord.from_index_json(self.folder / "index.json", size=size, sha256=known, md5=md5)
+        told = json.loads(self.record.read_bytes())
+        record = PackageRecord.from_index_json(self.record, size=told["size"], sha256=known, md5=told["md5"])
         return RepoDataRecord(record, self.archive.name, self.archive.as_uri(), self.package.channel)
 
+    async def fetch(self, client: Client) -> None:
+        """Download archive and record; raise InstallError where the archive is not there or has another hash."""
+        url, algorithm = self.package.url, self.package.algorithm
+        archive, record = self.folder / "archive.part", self.folder / "record.part"
+        try:
+            await download_to_path(client, url, archive)
+        except RuntimeError as error:
+            raise InstallError(f"{url}: {error}") from error
+        if await asyncio.to_thread(hash_file, archive, algorithm) != self.package.digest:
+            raise InstallError(f"{url} does not have the {algorithm} {self.package.digest}")
+        archive.replace(self.archive)
+        opened = await PackageArchive.from_path(self.archive)
+        index = await opened.read_file("info/index.json")
+        if index is None:
+            raise InstallError(f"{url} is no conda package")
+        md5 = await asyncio.to_thread(hash_file, self.archive, "md5")
+        told = json.loads(index) | {"size": self.archive.stat().st_size, "md5": md5}
+        record.write_text(json.dumps(told), encoding="utf-8")
+        record.replace(self.record)  # the last: it says that all is there
 
-async def download_package(client: Client, package: ExplicitPackage, cache: Path, unpacked: CacheIndex) -> Download:
-    """Return the package in the cache, downloaded unless it is there; raise InstallError on a wrong hash.
+    def drop_damaged(self) -> bool:
+        """Remove the package where it has been unpacked and is not whole; return whether there was such a folder."""
+        stem = self.package.file_name.removesuffix(".conda").removesuffix(".tar.bz2")
+        damaged = [folder for folder in self.cache.glob(f"{stem}-*/") if not is_whole(folder)]
+        for folder in damaged:
+            shutil.rmtree(folder, ignore_errors=True)
+        return bool(damaged)
+
+
+def is_whole(unpacked: Path) -> bool:
+    """Return whether an unpacked package has every file that it lists."""
+    try:
+        json.loads((unpacked / "info" / "index.json").read_bytes())
+        listed = json.loads((unpacked / "info" / "paths.json").read_bytes())["paths"]
+    except (OSError, ValueError):
+        return False
+    return all(os.path.lexists(unpacked / entry["_path"]) for entry in listed)
+
+
+@asynccontextmanager
+async def lock_folder(folder: Path) -> AsyncIterator[bool]:
+    """Keep a folder for this process, which may be killed, and tell whether another one had it until now."""
+    waited = False
+    with (folder / "lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                await asyncio.sleep(0.1)
+            else:
+                break
+        yield waited
+
+
+async def download_package(
+    client: Client, package: ExplicitPackage, path: Path, cache: PackageCache, unpacked: CacheIndex
+) -> Download:
+    """Return the package in the cache, downloaded unless it is there, by one step alone; raise InstallError.
 
     What lies under the name of its hash had that hash when it came.
     """
-    there = Download(package, cache / "packages" / package.digest)
+    there = Download(package, path)
     if there.is_ready(unpacked):
         return there
     there.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        new = Download(package, Path(folder))
-        try:
-            await download_to_path(client, package.url, new.archive)
-        except RuntimeError as error:
-            raise InstallError(f"{package.url}: {error}") from error
-        if await asyncio.to_thread(hash_file, new.archive, package.algorithm) != package.digest:
-            raise InstallError(f"{package.url} does not have the {package.algorithm} {package.digest}")
-        (new.folder / "size").write_text(str(new.archive.stat().st_size))
-        (new.folder / "md5").write_text(await asyncio.to_thread(hash_file, new.archive, "md5"))
-        opened = await PackageArchive.from_path(new.archive)
-        index = await opened.read_file("info/index.json")
-        if index is None:
-            raise InstallError(f"{package.url} is no conda package")
-        (new.folder / "index.json").write_bytes(index)
-        for name in (package.file_name, "md5", "index.json", "size"):  # the last says that all is there
-            (new.folder / name).replace(there.folder / name)
+    async with lock_folder(there.folder) as waited:
+        if not there.is_ready(await cache.index() if waited else unpacked):
+            await there.fetch(client)
     return there
 
 
@@ -130,7 +190,20 @@ def hash_file(path: Path, algorithm: str) -> str:
 
 
 async def install_packages(packages: list[ExplicitPackage], prefix: Path, cache: Path) -> None:
-    """Link the packages into the prefix beside what it holds; a package of the same name is replaced."""
+    """Link the packages into the prefix beside what it holds; a package of the same name is replaced.
+
+    What the cache has unpacked and lost something of is had anew.
+    """
+    try:
+        await link_packages(packages, prefix, cache)
+    except Exception:
+        dropped = [Download(package, cache).drop_damaged() for package in packages]
+        if not any(dropped):
+            raise
+        await link_packages(packages, prefix, cache)
+
+
+async def link_packages(packages: list[ExplicitPackage], prefix: Path, cache: Path) -> None:
     client = Client([RetryMiddleware(3), AuthenticationMiddleware()])
     package_cache = PackageCache(cache).with_cached_origin()
     unpacked = await package_cache.index()
@@ -138,7 +211,7 @@ async def install_packages(packages: list[ExplicitPackage], prefix: Path, cache:
 
     async def download(package: ExplicitPackage) -> Download:
         async with limit:
-            return await download_package(client, package, cache, unpacked)
+            return await download_package(client, package, cache, package_cache, unpacked)
 
     installed = [PrefixRecord.from_path(path) for path in sorted((prefix / "conda-meta").glob("*.json"))]
     records: dict[str, RepoDataRecord] = {present.name.normalized: present for present in installed}
@@ -154,9 +227,11 @@ async def install_packages(packages: list[ExplicitPackage], prefix: Path, cache:
         client=client,
         show_progress=False,
     )
+    unpacked = await package_cache.index()
     for record, download in zip(wanted, downloads, strict=True):
         restore_origin(prefix, record.name.normalized, download.package)
-        download.archive.unlink(missing_ok=True)
+        if unpacked.contains_record(record):  # rattler unpacks nothing that the prefix has already
+            download.archive.unlink(missing_ok=True)
 
 
 def restore_origin(prefix: Path, name: str, package: ExplicitPackage) -> None:

@@ -2,153 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import hashlib
-import io
-import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
 import sysconfig
-import tarfile
-import threading
-from dataclasses import dataclass
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.host_scripts import HOST, load
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-install = load("install")
 neutral = load("neutral")
 capabilities = load("capabilities")
-
-
-def test_explicit_list() -> None:
-    md5, sha256 = "0" * 32, "A" * 64
-    first, second = install.parse_explicit(
-        f"# platform: linux-64\n@EXPLICIT\n\nhttps://c.example/a-1-0.conda#{md5}\n"
-        f"https://c.example/b-1-0.tar.bz2#sha256:{sha256}\n"
-    )
-    assert (first.file_name, first.algorithm, first.digest) == ("a-1-0.conda", "md5", md5)
-    assert (second.file_name, second.algorithm, second.digest) == ("b-1-0.tar.bz2", "sha256", sha256.lower())
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "numpy\n",
-        "@EXPLICIT\nhttps://c.example/a-1-0.conda\n",
-        "@EXPLICIT\nhttps://c.example/a-1-0.conda#sha256:00\n",
-        f"@EXPLICIT\nhttps://c.example/a-1-0.whl#{'0' * 32}\n",
-        f"@EXPLICIT\nhttps://c.example/a-1-0.conda#sha1:{'0' * 32}\n",
-    ],
-)
-def test_explicit_list_without_verifiable_packages_is_refused(text: str) -> None:
-    with pytest.raises(install.InstallError):
-        install.parse_explicit(text)
-
-
-def test_a_failed_installation_is_told_in_one_line(tmp_path: Path) -> None:
-    listing = tmp_path / "list"
-    listing.write_text("numpy\n")
-    argv = [sys.executable, HOST / "install.py", tmp_path / "prefix", listing, tmp_path / "cache"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr == "install.py: the file is not an @EXPLICIT list\n"
-
-
-def make_package(path: Path, name: str) -> str:
-    """Write a conda package with one file, and return its line of an @EXPLICIT list without the place."""
-    text = f"I am {name}\n".encode()
-    digest = hashlib.sha256(text).hexdigest()
-    told = {"_path": f"share/{name}", "path_type": "hardlink", "sha256": digest, "size_in_bytes": len(text)}
-    index = {"name": name, "version": "1", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch"}
-    files = {
-        "info/index.json": json.dumps(index),
-        "info/paths.json": json.dumps({"paths_version": 1, "paths": [told]}),
-        f"share/{name}": text.decode(),
-    }
-    with tarfile.open(path / f"{name}-1-0.tar.bz2", "w:bz2") as archive:
-        for member, content in files.items():
-            info = tarfile.TarInfo(member)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content.encode()))
-    data = (path / f"{name}-1-0.tar.bz2").read_bytes()
-    return f"{name}-1-0.tar.bz2#sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-@dataclass
-class Channel:
-    """A conda channel on loopback, and the paths that were asked of it."""
-
-    folder: Path
-    url: str
-    asked: list[str]
-
-
-@pytest.fixture
-def channel(tmp_path: Path) -> Iterator[Channel]:
-    asked: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(tmp_path / "channel"))
-
-        def log_request(self, *_: object) -> None:
-            asked.append(self.path)
-
-    folder = tmp_path / "channel" / "noarch"
-    folder.mkdir(parents=True)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield Channel(folder, f"http://127.0.0.1:{server.server_port}/noarch", asked)
-        server.shutdown()
-
-
-def test_package_is_kept_unpacked_alone_and_downloaded_once(channel: Channel, tmp_path: Path) -> None:
-    first, second, third, cache = (tmp_path / name for name in ("first", "second", "third", "cache"))
-    packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/{make_package(channel.folder, 'one')}\n")
-    for prefix in (first, second):
-        asyncio.run(install.install_packages(packages, prefix, cache))
-        assert not list(cache.rglob("*.tar.bz2"))
-    assert len(channel.asked) == 1
-    assert (second / "share" / "one").read_text() == "I am one\n"
-    records = [(prefix / "conda-meta" / "one-1-0.json").read_text() for prefix in (first, second)]
-    assert records[0].replace("first", "second") == records[1]
-    assert json.loads(records[1])["url"] == packages[0].url
-    (unpacked,) = cache.glob("one-1-0*/")
-    shutil.rmtree(unpacked)
-    asyncio.run(install.install_packages(packages, third, cache))
-    assert (third / "share" / "one").exists()
-    assert len(channel.asked) == 2
-
-
-def test_package_that_cannot_be_had_is_named(channel: Channel, tmp_path: Path) -> None:
-    packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/six-1-0.conda#{'0' * 32}\n")
-    with pytest.raises(install.InstallError, match=f"^{channel.url}/six-1-0.conda: .*404"):
-        asyncio.run(install.install_packages(packages, tmp_path / "prefix", tmp_path / "cache"))
-
-
-def test_an_installation_ends_without_waiting_for_threads_of_rattler(tmp_path: Path) -> None:
-    """They may abort a Python that takes itself down; that of a step does not, as no exit handler is run."""
-    listing = tmp_path / "list"
-    listing.write_text("@EXPLICIT\n")
-    start = (
-        f"import atexit, runpy; atexit.register(print, 'taken down'); runpy.run_path({str(HOST / 'install.py')!r}, "
-    )
-    argv = [sys.executable, "-c", f"{start}run_name='__main__')", tmp_path / "prefix", listing, tmp_path / "cache"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("name", ["end", "forget", "strip"])
