@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from rattler import Client, PackageRecord, PrefixRecord, RepoDataRecord, install
 from rattler.networking import AuthenticationMiddleware, RetryMiddleware
-from rattler.package_cache import CacheIndex, PackageCache
+from rattler.package import PathsJson
+from rattler.package_cache import PackageCache
 from rattler.package_streaming import PackageArchive, download_to_path
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def parse_explicit(text: str) -> list[ExplicitPackage]:
 
 @dataclass(frozen=True)
 class Download:
-    """A folder of the cache with a package's record: its index.json, size and md5, whatever hash the list has.
+    """What a cache has of a package: its record, and its archive until it is installed, then what rattler unpacked.
 
-    The archive lies there until it is installed; then rattler keeps it unpacked, which is all that later steps need.
+    The record is the index.json of the package with its size and md5, whatever hash the list has.
     """
 
     package: ExplicitPackage
@@ -92,15 +93,19 @@ class Download:
     def record(self) -> Path:
         return self.folder / "record.json"
 
-    def is_ready(self, unpacked: CacheIndex) -> bool:
-        """Return whether nothing has to be downloaded."""
+    @property
+    def unpacked(self) -> Path:
+        """Where rattler keeps it unpacked: `with_cached_origin` has it add a hash of where the archive was."""
+        stem = self.package.file_name.removesuffix(".conda").removesuffix(".tar.bz2")
+        return self.cache / f"{stem}-{hashlib.sha256(str(self.archive).encode()).hexdigest()}"
+
+    def is_ready(self) -> bool:
+        """Return whether nothing has to be downloaded, and nothing that rattler would take is damaged."""
         try:
             record = self.describe()
-        except (OSError, ValueError):  # ValueError: power was lost before all of it was on the disk
+            return is_whole(self.unpacked) if self.unpacked.exists() else self.archive.stat().st_size == record.size
+        except (OSError, ValueError, LookupError, TypeError):  # none there; or power was lost while it was written
             return False
-        return unpacked.contains_record(record) or (
-            self.archive.exists() and self.archive.stat().st_size == record.size
-        )
 
     def describe(self) -> RepoDataRecord:
         """Return the record by which rattler installs the archive."""
@@ -112,71 +117,76 @@ class Download:
     async def fetch(self, client: Client) -> None:
         """Download archive and record; raise InstallError where the archive is not there or has another hash."""
         url, algorithm = self.package.url, self.package.algorithm
-        archive, record = self.folder / "archive.part", self.folder / "record.part"
+        archive, record = (self.folder / f"part-{path.name}" for path in (self.archive, self.record))
         try:
             await download_to_path(client, url, archive)
-        except RuntimeError as error:
+            if await asyncio.to_thread(hash_file, archive, algorithm) != self.package.digest:
+                raise InstallError(f"{url} does not have the {algorithm} {self.package.digest}")
+            index = await (await PackageArchive.from_path(archive)).read_file("info/index.json")
+            if index is None:
+                raise InstallError(f"{url} is no conda package")
+            md5 = await asyncio.to_thread(hash_file, archive, "md5")
+            told = json.loads(index) | {"size": archive.stat().st_size, "md5": md5}
+            record.write_text(json.dumps(told), encoding="utf-8")
+            archive.replace(self.archive)
+            record.replace(self.record)  # the last: it says that all is there
+        except (RuntimeError, TypeError, ValueError) as error:
             raise InstallError(f"{url}: {error}") from error
-        if await asyncio.to_thread(hash_file, archive, algorithm) != self.package.digest:
-            raise InstallError(f"{url} does not have the {algorithm} {self.package.digest}")
-        archive.replace(self.archive)
-        opened = await PackageArchive.from_path(self.archive)
-        index = await opened.read_file("info/index.json")
-        if index is None:
-            raise InstallError(f"{url} is no conda package")
-        md5 = await asyncio.to_thread(hash_file, self.archive, "md5")
-        told = json.loads(index) | {"size": self.archive.stat().st_size, "md5": md5}
-        record.write_text(json.dumps(told), encoding="utf-8")
-        record.replace(self.record)  # the last: it says that all is there
+        finally:
+            archive.unlink(missing_ok=True)
 
-    def drop_damaged(self) -> bool:
-        """Remove the package where it has been unpacked and is not whole; return whether there was such a folder."""
-        stem = self.package.file_name.removesuffix(".conda").removesuffix(".tar.bz2")
-        damaged = [folder for folder in self.cache.glob(f"{stem}-*/") if not is_whole(folder)]
-        for folder in damaged:
-            shutil.rmtree(folder, ignore_errors=True)
-        return bool(damaged)
+    def settle(self) -> None:
+        """Remove what is not needed once the package is unpacked: the archive, and what killed steps unpacked."""
+        if self.unpacked.exists():
+            self.archive.unlink(missing_ok=True)
+            for folder in self.cache.glob(f".{self.unpacked.name}*/"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_whole(unpacked: Path) -> bool:
-    """Return whether an unpacked package has every file that it lists."""
+    """Return whether an unpacked package has every file that it lists, as long as it says."""
     try:
-        json.loads((unpacked / "info" / "index.json").read_bytes())
-        listed = json.loads((unpacked / "info" / "paths.json").read_bytes())["paths"]
-    except (OSError, ValueError):
+        index, paths = (
+            unpacked / "info" / "index.json",
+            PathsJson.from_package_directory_with_deprecated_fallback(unpacked),
+        )
+        json.loads(index.read_bytes())
+        for entry in paths.paths:
+            found = (unpacked / entry.relative_path).lstat()
+            if entry.path_type.hardlink and entry.size_in_bytes not in {None, found.st_size}:
+                return False
+    except Exception:  # the errors of rattler have no base class
         return False
-    return all(os.path.lexists(unpacked / entry["_path"]) for entry in listed)
+    return True
 
 
 @asynccontextmanager
-async def lock_folder(folder: Path) -> AsyncIterator[bool]:
-    """Keep a folder for this process, which may be killed, and tell whether another one had it until now."""
-    waited = False
+async def lock_folder(folder: Path) -> AsyncIterator[None]:
+    """Keep a folder for this process until it is done or killed."""
     with (folder / "lock").open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                waited = True
                 await asyncio.sleep(0.1)
             else:
                 break
-        yield waited
+        yield
 
 
-async def download_package(
-    client: Client, package: ExplicitPackage, path: Path, cache: PackageCache, unpacked: CacheIndex
-) -> Download:
-    """Return the package in the cache, downloaded unless it is there, by one step alone; raise InstallError.
+async def download_package(client: Client, package: ExplicitPackage, cache: Path) -> Download:
+    """Return the package in the cache, downloaded by one step unless it is there and whole; raise InstallError.
 
     What lies under the name of its hash had that hash when it came.
     """
-    there = Download(package, path)
-    if there.is_ready(unpacked):
+    there = Download(package, cache)
+    if await asyncio.to_thread(there.is_ready):
         return there
     there.folder.mkdir(parents=True, exist_ok=True)
-    async with lock_folder(there.folder) as waited:
-        if not there.is_ready(await cache.index() if waited else unpacked):
+    async with lock_folder(there.folder):
+        if not await asyncio.to_thread(there.is_ready):
+            if there.unpacked.exists():
+                await asyncio.to_thread(shutil.rmtree, there.unpacked)
             await there.fetch(client)
     return there
 
@@ -190,28 +200,13 @@ def hash_file(path: Path, algorithm: str) -> str:
 
 
 async def install_packages(packages: list[ExplicitPackage], prefix: Path, cache: Path) -> None:
-    """Link the packages into the prefix beside what it holds; a package of the same name is replaced.
-
-    What the cache has unpacked and lost something of is had anew.
-    """
-    try:
-        await link_packages(packages, prefix, cache)
-    except Exception:
-        dropped = [Download(package, cache).drop_damaged() for package in packages]
-        if not any(dropped):
-            raise
-        await link_packages(packages, prefix, cache)
-
-
-async def link_packages(packages: list[ExplicitPackage], prefix: Path, cache: Path) -> None:
+    """Link the packages into the prefix beside what it holds; a package of the same name is replaced."""
     client = Client([RetryMiddleware(3), AuthenticationMiddleware()])
-    package_cache = PackageCache(cache).with_cached_origin()
-    unpacked = await package_cache.index()
     limit = asyncio.Semaphore(DOWNLOADS)
 
     async def download(package: ExplicitPackage) -> Download:
         async with limit:
-            return await download_package(client, package, cache, package_cache, unpacked)
+            return await download_package(client, package, cache)
 
     installed = [PrefixRecord.from_path(path) for path in sorted((prefix / "conda-meta").glob("*.json"))]
     records: dict[str, RepoDataRecord] = {present.name.normalized: present for present in installed}
@@ -221,17 +216,15 @@ async def link_packages(packages: list[ExplicitPackage], prefix: Path, cache: Pa
     await install(
         list(records.values()),
         target_prefix=prefix,
-        package_cache=package_cache,
+        package_cache=PackageCache(cache).with_cached_origin(),
         installed_packages=installed,
         execute_link_scripts=True,
         client=client,
         show_progress=False,
     )
-    unpacked = await package_cache.index()
     for record, download in zip(wanted, downloads, strict=True):
         restore_origin(prefix, record.name.normalized, download.package)
-        if unpacked.contains_record(record):  # rattler unpacks nothing that the prefix has already
-            download.archive.unlink(missing_ok=True)
+        download.settle()
 
 
 def restore_origin(prefix: Path, name: str, package: ExplicitPackage) -> None:

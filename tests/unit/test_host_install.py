@@ -20,7 +20,7 @@ import pytest
 from tests.unit.host_scripts import HOST, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 install = load("install")
@@ -61,21 +61,24 @@ def test_a_failed_installation_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.stderr == "install.py: the file is not an @EXPLICIT list\n"
 
 
-def make_package(path: Path, name: str, *, lacks: bool = False) -> str:
-    """Write a conda package that lists one file, and return its line of an @EXPLICIT list without the place.
+def make_package(path: Path, name: str, changed: Mapping[str, str | None] | None = None) -> str:
+    """Write a conda package with one file, and return its line of an @EXPLICIT list without the place.
 
-    The file is in it, unless the package `lacks` it.
+    `changed` is what else its files have; those with None are not in it.
     """
     text = f"I am {name}\n".encode()
     digest = hashlib.sha256(text).hexdigest()
     told = {"_path": f"share/{name}", "path_type": "hardlink", "sha256": digest, "size_in_bytes": len(text)}
     index = {"name": name, "version": "1", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch"}
-    files = {
+    files: dict[str, str | None] = {
         "info/index.json": json.dumps(index),
         "info/paths.json": json.dumps({"paths_version": 1, "paths": [told]}),
-    } | ({} if lacks else {f"share/{name}": text.decode()})
+        f"share/{name}": text.decode(),
+    }
     with tarfile.open(path / f"{name}-1-0.tar.bz2", "w:bz2") as archive:
-        for member, content in files.items():
+        for member, content in (files | dict(changed or {})).items():
+            if content is None:
+                continue
             info = tarfile.TarInfo(member)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content.encode()))
@@ -139,6 +142,20 @@ def lose(*names: str) -> Callable[[Path, Path], None]:
     return spoil
 
 
+def cut(name: str, data: bytes) -> Callable[[Path, Path], None]:
+    """Return what leaves this of an unpacked file."""
+
+    def spoil(unpacked: Path, _: Path) -> None:
+        (unpacked / name).write_bytes(data)
+
+    return spoil
+
+
+def forget(_: Path, folder: Path) -> None:
+    """Leave a record that nobody wrote."""
+    (folder / "record.json").write_text("{}")
+
+
 def tear(name: str) -> Callable[[Path, Path], None]:
     """Return what empties a file of a package's own folder, as a loss of power may, and removes the unpacked one."""
 
@@ -163,6 +180,9 @@ def age(unpacked: Path, folder: Path) -> None:
         lose("info/index.json"),
         lose("info/paths.json"),
         lose("info/index.json", "info/paths.json", "share/one"),
+        cut("share/one", b""),
+        cut("info/paths.json", b"{}"),
+        forget,
         tear("record.json"),
         tear("one-1-0.tar.bz2"),
         age,
@@ -185,42 +205,65 @@ def test_what_a_cache_has_lost_is_had_anew(
     assert not list(cache.rglob("*.tar.bz2"))
 
 
-def test_failure_that_is_not_of_the_cache_downloads_nothing_twice(
-    channel: Channel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/{make_package(channel.folder, 'one')}\n")
-    asyncio.run(install.install_packages(packages, tmp_path / "first", tmp_path / "cache"))
-    tries = []
-
-    async def fail(*_: object, **__: object) -> None:
-        tries.append(1)
-        raise RuntimeError("a script of the package failed")
-
-    monkeypatch.setattr(install, "install", fail)
-    with pytest.raises(RuntimeError, match="a script of the package failed"):
-        asyncio.run(install.install_packages(packages, tmp_path / "second", tmp_path / "cache"))
-    assert (len(tries), len(channel.asked)) == (1, 1)
-
-
-def test_package_that_lists_what_it_lacks_fails_and_is_downloaded_once(channel: Channel, tmp_path: Path) -> None:
-    line = make_package(channel.folder, "one", lacks=True)
+def test_package_that_lists_what_it_lacks_fails_each_time(channel: Channel, tmp_path: Path) -> None:
+    line = make_package(channel.folder, "one", {"share/one": None})
     packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/{line}\n")
-    for _ in range(2):
+    for asked in (1, 2):
         with pytest.raises(Exception, match="share/one"):
             asyncio.run(install.install_packages(packages, tmp_path / "prefix", tmp_path / "cache"))
-    assert len(channel.asked) == 1
+        assert len(channel.asked) == asked
 
 
 def test_steps_at_the_same_time_download_a_package_once(channel: Channel, tmp_path: Path) -> None:
     packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/{make_package(channel.folder, 'one')}\n")
 
-    async def install_all() -> None:
-        prefixes = (tmp_path / str(number) for number in range(4))
+    async def install_all(name: str) -> None:
+        prefixes = (tmp_path / f"{name}-{number}" for number in range(4))
         await asyncio.gather(*(install.install_packages(packages, it, tmp_path / "cache") for it in prefixes))
 
-    asyncio.run(install_all())
-    assert len(list(tmp_path.glob("*/share/one"))) == 4
+    for asked, name in enumerate(("new", "damaged"), start=1):
+        asyncio.run(install_all(name))
+        assert len(list(tmp_path.glob(f"{name}-*/share/one"))) == 4
+        assert len(channel.asked) == asked
+        (unpacked,) = (tmp_path / "cache").glob("one-1-0*/")
+        (unpacked / "share" / "one").unlink()
+
+
+def test_package_of_the_older_form_is_kept_unpacked_too(channel: Channel, tmp_path: Path) -> None:
+    line = make_package(channel.folder, "one", {"info/paths.json": None, "info/files": "share/one\n"})
+    packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/{line}\n")
+    for prefix in (tmp_path / "first", tmp_path / "second"):
+        asyncio.run(install.install_packages(packages, prefix, tmp_path / "cache"))
+        assert (prefix / "share" / "one").exists()
     assert len(channel.asked) == 1
+
+
+def test_what_killed_steps_left_goes(channel: Channel, tmp_path: Path) -> None:
+    packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/{make_package(channel.folder, 'one')}\n")
+    there = install.Download(packages[0], tmp_path / "cache")
+    half = there.unpacked.with_name(f".{there.unpacked.name}x7Yz")
+    half.mkdir(parents=True)
+    there.folder.mkdir(parents=True)
+    (there.folder / "part-one-1-0.tar.bz2").write_bytes(b"half of it")
+    asyncio.run(install.install_packages(packages, tmp_path / "prefix", tmp_path / "cache"))
+    assert there.unpacked.exists()
+    assert not half.exists()
+    assert sorted(path.name for path in there.folder.iterdir()) == ["lock", "record.json"]
+
+
+def test_archive_with_another_hash_is_refused_and_does_not_stay(channel: Channel, tmp_path: Path) -> None:
+    make_package(channel.folder, "one")
+    packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/one-1-0.tar.bz2#{'0' * 32}\n")
+    with pytest.raises(install.InstallError, match=f"one-1-0.tar.bz2 does not have the md5 {'0' * 32}"):
+        asyncio.run(install.install_packages(packages, tmp_path / "prefix", tmp_path / "cache"))
+    assert [path.name for path in tmp_path.glob("cache/packages/*/*")] == ["lock"]
+
+
+def test_archive_whose_description_cannot_be_read_is_refused(channel: Channel, tmp_path: Path) -> None:
+    line = make_package(channel.folder, "one", {"info/index.json": "[]"})
+    packages = install.parse_explicit(f"@EXPLICIT\n{channel.url}/{line}\n")
+    with pytest.raises(install.InstallError, match=f"^{channel.url}/one-1-0.tar.bz2: "):
+        asyncio.run(install.install_packages(packages, tmp_path / "prefix", tmp_path / "cache"))
 
 
 def test_archive_stays_while_it_is_not_unpacked(channel: Channel, tmp_path: Path) -> None:
