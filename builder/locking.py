@@ -79,7 +79,7 @@ def find_stale(project: Project, cells: Sequence[Cell], locks: Locks) -> list[St
 def find_environments(project: Project, cells: Sequence[Cell], locks: Locks) -> list[Environment]:
     """Return the locked environment of each cell. Raises LockError for the first that is missing or stale."""
     if stale := find_stale(project, cells, locks):
-        more = f"; {len(stale) - 1} more of the {len(cells)} cells are missing or stale" if stale[1:] else ""
+        more = f" ({len(stale)} of {len(cells)} cells are missing or stale)" if stale[1:] else ""
         raise LockError(f"{stale[0].job.cell.id} {stale[0].reason}{more}", hint="run `imgbuild lock`.")
     return [environment for cell in cells if (environment := locks[cell.image].find(cell.environment))]
 

@@ -131,11 +131,13 @@ def judge_tags(
 
 
 def tell_staged(cell: CellStatus, tags: Iterable[TagStatus]) -> CellStatus:
-    """Return the status of a cell; the reason of one that is missing says where an image of it is staged."""
-    waits = any(it.state == "staged" and it.ref.startswith(f"{cell.ref}-") for it in tags)
-    if cell.state != "missing" or not waits:
+    """Return the status of a cell; one that is missing tells which images of it are staged."""
+    if cell.state != "missing":
         return cell
-    return replace(cell, reasons=("an image is staged: `imgbuild test --promote` gives it this tag",))
+    waiting = (it.ref for it in tags if it.state == "staged" and it.ref.startswith(f"{cell.ref}-"))
+    return replace(
+        cell, reasons=tuple(f"{ref.rpartition(':')[2]} waits for `imgbuild test --promote`" for ref in waiting)
+    )
 
 
 def needs_reading(tag: str) -> bool:

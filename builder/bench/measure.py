@@ -95,7 +95,7 @@ def _run(container: Container, ref: str, options: dict[str, Any]) -> Iterator[di
             else:
                 words += f"{line}\n"
     if api.exec_inspect(run)["ExitCode"] != 0:
-        raise CheckError(f"{ref} could not be measured:\n{tail((words + rest).splitlines())}")
+        raise CheckError(f"{ref} could not be measured:\n{tail((words + rest).splitlines()) or '    it said nothing'}")
 
 
 def _read_line(line: str) -> dict[str, Any]:

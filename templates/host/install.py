@@ -139,19 +139,15 @@ class Download:
         """Remove what is not needed once the package is unpacked: the archive, and what killed steps unpacked."""
         if self.unpacked.exists():
             self.archive.unlink(missing_ok=True)
-            for folder in self.cache.glob(f".{self.unpacked.name}*/"):
+            for folder in self.cache.glob(f".{self.unpacked.name}*"):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_whole(unpacked: Path) -> bool:
     """Return whether an unpacked package has every file that it lists, as long as it says."""
     try:
-        index, paths = (
-            unpacked / "info" / "index.json",
-            PathsJson.from_package_directory_with_deprecated_fallback(unpacked),
-        )
-        json.loads(index.read_bytes())
-        for entry in paths.paths:
+        json.loads((unpacked / "info" / "index.json").read_bytes())
+        for entry in PathsJson.from_package_directory_with_deprecated_fallback(unpacked).paths:
             found = (unpacked / entry.relative_path).lstat()
             if entry.path_type.hardlink and entry.size_in_bytes not in {None, found.st_size}:
                 return False

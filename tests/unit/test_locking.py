@@ -181,7 +181,7 @@ def test_environments_are_those_of_the_cells_in_order(demo: Demo) -> None:
 def test_stale_environment_is_never_used(demo: Demo) -> None:
     project, cells = open_project(demo)
     locks = read_locks(project, cells)
-    with pytest.raises(LockError, match=r"^demo-py3\.10-cpu is not in the lock; 1 more of the 2 cells"):
+    with pytest.raises(LockError, match=r"^demo-py3\.10-cpu is not in the lock \(2 of 2 cells"):
         find_environments(project, cells, locks)
     with pytest.raises(LockError, match=r"^demo-py3\.10-cpu is not in the lock\n"):
         find_environments(project, cells[:1], locks)

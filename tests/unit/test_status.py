@@ -205,7 +205,7 @@ def test_missing_image_that_is_staged_is_said_to_wait_for_its_test(
     fake.tags["team/demo"]["cpu-py310-0123456789ab-staged"] = next(iter(fake.tags["team/demo"].values()))
     _, found, _ = ask()
     missing = {it["ref"].rpartition(":")[2]: it["reasons"] for it in found["cells"] if it["state"] == "missing"}
-    waits = "an image is staged: `imgbuild test --promote` gives it this tag"
+    waits = "cpu-py310-0123456789ab-staged waits for `imgbuild test --promote`"
     assert missing == {"cpu-py310": [waits], "cpu-py311": []}
 
 
