@@ -76,9 +76,10 @@ def _choose_cuda(wishes: Wishes, builds: list[TorchBuild]) -> Version | None:
 def _choose_torch(wishes: Wishes, builds: list[TorchBuild], python: Version, cuda: Version | None) -> str:
     if not wishes.has_torch or wishes.torch:
         return wishes.torch or "none"
-    here = [it.torch for it in load_builds() if it.known and it.cuda == cuda and python in it.python]
+    known = [it for it in load_builds() if it.known]
+    here = [it.torch for it in known if it.cuda == cuda and python in it.python] or [it.torch for it in known]
     fitting = [it.torch for it in builds if python in it.python]
-    return str(max(fitting)) if fitting and max(fitting) != max(here, default=None) else "auto"
+    return str(max(fitting)) if fitting and max(fitting) != max(here) else "auto"
 
 
 def _narrow(

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -61,11 +61,3 @@ def _read_part(word: str, parts: int) -> str:
 def write_public(specifier: str) -> str:
     """Return a specifier without local versions, and with == for what is compared as text."""
     return re.sub(r"===?", "==", re.sub(r"\+[\w.]+", "", specifier))
-
-
-def read_public(specifier: str) -> SpecifierSet:
-    """Return a pip specifier without local versions; as it is where what is compared as text is no version."""
-    try:
-        return SpecifierSet(write_public(specifier))
-    except InvalidSpecifier:
-        return SpecifierSet(specifier)

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from builder.adopt.choice import choose_cell
@@ -55,7 +56,7 @@ def find_python(wishes: Wishes) -> str:
 
 def _has_torch(wishes: Wishes, python: Version) -> bool:
     """Return whether the torch that is asked for on a Python exists for it; False where markers ask for none there."""
-    there = replace(wishes, torches=[*wishes.torches], trio={**wishes.trio}, conda=[], pip=[], left=[])
+    there = replace(wishes, torches=[*wishes.torches], trio=[*wishes.trio], conda=[], pip=[], left=[])
     for requirement, place, text in wishes.marked:
         if holds(requirement.marker, str(python)):
             there.take_requirement(requirement, place, text)
@@ -94,11 +95,9 @@ def _judge_markers(wishes: Wishes) -> None:
 
 
 def _follow_trio(wishes: Wishes) -> None:
-    """Ask for torch where only what stands on it is asked for, in the release that this belongs to."""
-    if wishes.has_torch or not wishes.trio:
+    """Ask for the releases of torch that torchvision and torchaudio belong to, where none is asked for by itself."""
+    if wishes.torch:
         return
-    wishes.has_torch = True
-    known = [it for it in load_builds() if it.known]
-    fitting = [it for it in known if all(spec.contains(getattr(it, name)) for name, spec in wishes.trio.items())]
-    if 0 < len(fitting) < len(known):
-        wishes.torch = str(max(it.torch for it in fitting))
+    for name, asked in wishes.trio:
+        fitting = {it.torch for it in load_builds() if it.known and asked.holds(getattr(it, name))}
+        wishes.torches.append(replace(asked, either=tuple(SpecifierSet(f"=={it}") for it in fitting)))

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
 from builder.adopt.markers import LINUX, is_about_python, is_judgeable
 from builder.adopt.merging import merge_conda, merge_pip
-from builder.adopt.ranges import Range, read_public, read_range, write_public
+from builder.adopt.ranges import Range, read_range, write_public
 from builder.adopt.reasons import NO_WHEEL
 from builder.adopt.redaction import redact
 from builder.compat import TRIO
@@ -75,7 +74,7 @@ class Wishes:
     marked: list[tuple[Requirement, Place, str]] = field(default_factory=list)
     runtimes: list[tuple[str, str, Place]] = field(default_factory=list)
     brought: list[tuple[str, Place]] = field(default_factory=list)
-    trio: dict[str, SpecifierSet] = field(default_factory=dict)
+    trio: list[tuple[str, Range]] = field(default_factory=list)
     left: list[tuple[Place, str, str]] = field(default_factory=list)
 
     @property
@@ -139,7 +138,7 @@ class Wishes:
             self._ask_variant("cpu" if name == "pytorch-cpu" else find_variant(rest), place, spec)
         elif name in TRIO:
             self.leave(place, spec, "imgbuild takes the one that belongs to the torch of each cell")
-            self._take_trio(name, SpecifierSet(), place)
+            self._take_trio(name, rest, place, spec)
         elif name in {"cpuonly", "pip", "pytorch-mutex"}:
             if name == "cpuonly":
                 self._set_cuda("cpu", place, spec)
@@ -198,7 +197,7 @@ class Wishes:
         elif name in TRIO:
             if specifier:
                 self.leave(place, text, "imgbuild takes the version that belongs to the torch of each cell")
-            self._take_trio(name, read_public(specifier), place)
+            self._take_trio(name, write_public(specifier), place, text)
         elif _BROUGHT.fullmatch(name):
             self.brought.append((str(requirement), place))
         else:
@@ -270,8 +269,11 @@ class Wishes:
             self._tell_other(f"CUDA {self.cuda}" if self.cuda != "cpu" else "the CPU", place, text)
         self.cuda = self.cuda or cuda
 
-    def _take_trio(self, name: str, spec: SpecifierSet, place: Place) -> None:
-        self.trio[name] = self.trio.get(name, SpecifierSet()) & spec
+    def _take_trio(self, name: str, spec: str, place: Place, text: str) -> None:
+        self.has_torch = True
+        ranges: list[Range] = []
+        self._ask(ranges, spec, place, text, parts=3)
+        self.trio += [(name, it) for it in ranges]
         self.take_pip(name, place)
 
     def _ask_python(self, spec: str, place: Place, text: str) -> None:

@@ -605,10 +605,29 @@ def test_some_channel_has_python(channels: list[str], taken: tuple[str, ...], tm
     assert init(tmp_path, "environment.yml", json.dumps(asked))[0].channels == taken
 
 
-def test_torchvision_alone_asks_for_the_torch_that_it_belongs_to(tmp_path: Path) -> None:
-    found, _ = init(tmp_path, "requirements.txt", "torchvision==0.20.1\n")
-    assert str(found.torch.version) == "2.5.1"
-    assert found.pip == ("torchvision",)
+@pytest.mark.parametrize(
+    ("specs", "torch"),
+    [
+        ([{"pip": ["torchvision==0.20.1"]}], "2.5.1"),
+        ([{"pip": ["torch", "torchvision==0.16.0"]}], "2.1.0"),
+        ([{"pip": ["torch>=1.13", "torchvision==0.15.2", "torchaudio==2.0.2"]}], "2.0.1"),
+        ([{"pip": ["torch==2.1.1", "torchvision==0.16.0"]}], "2.1.1"),
+        ([{"pip": ["torch", "torchvision==0.9.0+cu111"]}], None),
+        (["torchvision=0.15.2"], "2.0.1"),
+        (["torchvision=0.15.2=py310_cu118"], "2.0.1"),
+        (["pytorch", "torchvision=0.15", "pytorch-cuda=11.8"], "2.0.1"),
+        (["pytorch", "torchaudio >=2.0,<2.1", "pytorch-cuda=11.8"], "2.0.1"),
+    ],
+)
+def test_torchvision_and_torchaudio_ask_for_the_torch_that_they_belong_to(
+    specs: list[object], torch: str | None, tmp_path: Path
+) -> None:
+    found, said = init(tmp_path, "environment.yml", json.dumps({"dependencies": specs}))
+    assert (str(found.torch.version) if found.torch.version else None) == torch
+    assert found.conda == ()
+    assert set(found.pip) <= {"torchvision", "torchaudio"}
+    assert found.torch.wanted
+    assert ("0.9.0+cu111: no torch that is known fits it" in said) == (torch is None)
 
 
 def test_wheels_of_nvidia_that_torch_does_not_bring_stay(tmp_path: Path) -> None:
