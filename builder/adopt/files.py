@@ -155,7 +155,7 @@ def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, .
         wishes.add_pip(requirement, place)
         for option in options:
             if not option.startswith("--hash"):
-                wishes.leave(place, option, NO_PLACE)
+                wishes.leave(place, re.split(r"[\s=]", option)[0], NO_PLACE)
         return
     try:
         option, value = found["option"], " ".join(shlex.split(found["value"]))
@@ -171,4 +171,4 @@ def _read_option(text: str, place: Place, wishes: Wishes, parents: tuple[Path, .
     elif option in {"-e", "--editable"}:
         wishes.leave(place, text, "code under work is mounted with docker run, or installed by an image FROM this one")
     else:
-        wishes.leave(place, text, NO_PLACE)
+        wishes.leave(place, option, NO_PLACE)

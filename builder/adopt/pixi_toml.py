@@ -29,8 +29,8 @@ _ELSE = re.compile(r"(?:osx|macos|win|linux|emscripten|wasi|zos|freebsd)(?:-|$)"
 """Targets that are of other systems by their name."""
 
 _OF_TARGET = {"dependencies", "pypi-dependencies", "activation"}
-_OF_WHEEL = {"version", "extras", "index", "env-markers"}
-_ELSEWHERE = {"path", "git", "url"}
+_OF_WHEEL = {"version", "extras", "index", "env-markers", "url"}
+_ELSEWHERE = {"path", "git"}
 
 
 def read_pixi(top: Table, wishes: Wishes) -> None:
@@ -104,7 +104,11 @@ def _read_channels(tables: Iterable[Table], wishes: Wishes) -> None:
 
 def _read_activation(activation: Table, wishes: Wishes) -> None:
     for name, value in activation.take("env", dict).items():
-        wishes.add_variable(name, str(value), activation.place("env", name))
+        place = activation.place("env", name)
+        if "$" in str(value):
+            wishes.leave(place, name, "a shell works it out when it starts: write what it is in the image")
+        else:
+            wishes.add_variable(name, str(value), place)
     for script, place in activation.texts("scripts"):
         wishes.leave(place, f"activation script {script}", NO_PLACE)
 
@@ -203,6 +207,8 @@ def _add_wheel(name: str, value: Any, table: Table, wishes: Wishes) -> None:
         wishes.add_index(wheel.require(node["index"], "index", f"{name}.index", str), place)
     extras = ",".join(text for text, _ in wheel.texts("extras"))
     version = _clean_star(wheel.require(node.get("version", "*"), "version", f"{name}.version", str))
+    if url := wheel.take("url", str):
+        version = f" @ {url}"
     markers = wheel.take("env-markers", str)
     if foreign := sorted(node.keys() - _OF_WHEEL):
         wishes.leave(place, f"{name} ({', '.join(foreign)})", NO_PLACE)

@@ -38,8 +38,11 @@ def read_pyproject(top: Table, wishes: Wishes) -> None:
     chosen: list[Any] = []
     for text, place in project.texts("dependencies"):
         source = _find_source(sources, text, python)
-        if source.keys() & {"path", "git", "url", "workspace"}:
+        if source.keys() & {"path", "git", "workspace"}:
             wishes.leave(place, text, NO_WHEEL)
+        elif url := source.get("url"):
+            marker = Requirement(text).marker
+            wishes.add_pip(f"{Requirement(text).name} @ {url}{f' ; {marker}' if marker else ''}", place)
         else:
             chosen.append(source.get("index"))
             wishes.add_pip(text, place)

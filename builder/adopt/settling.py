@@ -37,7 +37,8 @@ def settle(wishes: Wishes) -> None:
             wishes.take_pip(text, place)
     if wishes.has_torch:
         for channel in [it for it in wishes.channels if _OF_TORCH.fullmatch(it)]:
-            why = f"the matrix brings what torch needs of it; write {channel}::NAME for another of its packages"
+            short = channel.rstrip("/").rpartition("/")[2]
+            why = f"the matrix brings what torch needs of it; write {short}::NAME for another of its packages"
             wishes.leave(wishes.channels.pop(channel), f"channel {channel}", why)
 
 

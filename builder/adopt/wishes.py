@@ -15,6 +15,7 @@ from builder.adopt.merging import merge_conda, merge_pip
 from builder.adopt.ranges import Range, read_range, write_public
 from builder.adopt.reasons import NO_WHEEL
 from builder.adopt.redaction import redact
+from builder.adopt.torch_wheel import read_torch_wheel
 from builder.compat import TRIO
 from builder.definition_env import read_env
 from builder.definition_packages import (
@@ -106,8 +107,8 @@ class Wishes:
         return {channel.rstrip("/").rpartition("/")[2] for channel in self.channels}
 
     def leave(self, place: Place, text: str, why: str) -> None:
-        """Note what is left out, without the credentials in it: what is noted is shown."""
-        self.left.append((place, redact(text), redact(why)))
+        """Note what is left out, on one line and without the credentials in it: what is noted is shown."""
+        self.left.append((place, redact(" ".join(text.split())), redact(why)))
 
     def add_channel(self, channel: str, place: Place) -> None:
         """Take a conda channel: a name or a URL. `nodefaults` says what a definition does anyway."""
@@ -158,8 +159,9 @@ class Wishes:
 
     def add_pip(self, text: str, place: Place) -> None:
         """Take a pip requirement; its marker is judged for Linux."""
+        wheel = read_torch_wheel(text)
         try:
-            requirement = Requirement(text)
+            requirement = Requirement(wheel.requirement if wheel else text)
         except InvalidRequirement:
             self.leave(
                 place, text, "a definition has only names and versions: publish it as a wheel, or install it later"
@@ -180,6 +182,10 @@ class Wishes:
         elif marker and not marker.evaluate(LINUX):
             self.leave(place, text, "its marker does not hold on Linux")
             return
+        if wheel:
+            self.leave(place, text, "its version is taken, of an index: a lock holds no other wheels")
+            if wheel.python:
+                self._ask_python(f"={wheel.python}", place, text)
         self.take_requirement(requirement, place, text)
 
     def take_requirement(self, requirement: Requirement, place: Place, text: str) -> None:

@@ -35,6 +35,7 @@ def init(folder: Path | None, name: str, source: Path, base: str | None) -> None
     from builder.definition_values import BadValueError, read_name, suggest
     from builder.files import write_whole
     from builder.project import list_bases
+    from builder.shown import show
 
     images = (folder or Path.cwd()) / "images"
     try:
@@ -62,5 +63,5 @@ def init(folder: Path | None, name: str, source: Path, base: str | None) -> None
         message = f"{source} asks for what a definition cannot say: {error.message}"
         raise DefinitionError(message, hint=error.hint, path=source) from error
     for place, what, why in wishes.left:
-        click.echo(f"{place.path}:{place.line}: left out: {what}: {why}", err=True)
+        click.echo(show(f"{place.path}:{place.line}: left out: {what}: {why}"), err=True)
     click.echo(str(target))

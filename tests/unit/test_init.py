@@ -129,7 +129,7 @@ def test_requirements_txt(tmp_path: Path) -> None:
     assert [str(it) for it in found.cuda] == ["11.8"]
     assert str(found.torch.version) == "2.5.1"
     assert found.pip == ("torchvision", "numpy<2", "tqdm", "pandas==2.2.2")
-    assert "requirements.txt:2: left out: https://…@pypi.example/simple" in said
+    assert "requirements.txt:2: left out: https://pypi.example/…: an index" in said
     assert "hunter2" not in said
     assert "requirements.txt:5: left out: nvidia-cudnn-cu11" in said
     assert "requirements.txt:10: left out" in said
@@ -153,6 +153,12 @@ def test_requirements_txt(tmp_path: Path) -> None:
         "--index-url https://user:s3cr=s3cr3t@index.example/simple",
         "-i https://user:#s3cr3t@index.example/simple",
         "--find-links=https://index.example/p?sig=s3cr3t",
+        "--extra-index-url https://index.example/s3cr3t/team/simple/",
+        "-i https://index.example/priv/s3cr3t;token=s3cr3t",
+        "pkg @ https://index.example/s3cr3t/pkg-1.0-py3-none-any.whl",
+        '--header "Authorization: Bearer s3cr3t"',
+        '--global-option="--token=s3cr3t"',
+        "numpy --config-settings=token=s3cr3t",
     ],
 )
 def test_credentials_of_what_is_left_out_are_not_shown(line: str, tmp_path: Path) -> None:
@@ -162,10 +168,17 @@ def test_credentials_of_what_is_left_out_are_not_shown(line: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "text", ["numpy>=1.2", "git+https://example.org/a.git@main#egg=a&subdirectory=b", "https://index.example:8080/a@1"]
+    ("text", "shown"),
+    [
+        ("numpy>=1.2", "numpy>=1.2"),
+        ("a @ git+https://example.org/a.git@main#egg=a&subdirectory=b", "a @ git+https://example.org/…"),
+        ("https://index.example:8080/a@1", "https://index.example:8080/…"),
+        ("https://index.example", "https://index.example"),
+        ("user:hunter2@proxy.example:3128", "proxy.example:3128"),
+    ],
 )
-def test_what_holds_no_credentials_is_shown_as_it_is(text: str) -> None:
-    assert redact(text) == text
+def test_of_an_address_the_host_is_shown(text: str, shown: str) -> None:
+    assert redact(text) == shown
 
 
 def test_pixi_toml(tmp_path: Path) -> None:
@@ -630,6 +643,73 @@ def test_torchvision_and_torchaudio_ask_for_the_torch_that_they_belong_to(
     assert ("0.9.0+cu111: no torch that is known fits it" in said) == (torch is None)
 
 
+TORCH_210 = "https://download.pytorch.org/whl/cu118/torch-2.1.0%2Bcu118-cp310-cp310-linux_x86_64.whl"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"torch @ {TORCH_210}",
+        TORCH_210,
+        f"torch @ {TORCH_210}#sha256=00 ; sys_platform == 'linux'",
+        "./wheels/torch-2.1.0+cu118-cp310-cp310-linux_x86_64.whl",
+    ],
+)
+def test_wheel_of_torch_says_which_it_is(line: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", f"numpy\n{line}\n")
+    assert [str(it) for it in (*found.python, *found.cuda)] == ["3.10", "11.8"]
+    assert str(found.torch.version) == "2.1.0"
+    assert found.pip == ("numpy",)
+    assert "its version is taken" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pixi.toml", f'[pypi-dependencies]\ntorch = {{url = "{TORCH_210}"}}\n'),
+        (
+            "pyproject.toml",
+            f'[project]\ndependencies = ["torch>=2"]\n[tool.uv.sources]\ntorch = {{url = "{TORCH_210}"}}\n',
+        ),
+    ],
+)
+def test_wheel_of_torch_of_a_toml_file_says_which_it_is(name: str, text: str, tmp_path: Path) -> None:
+    found, _ = init(tmp_path, name, text)
+    assert [str(it) for it in (*found.python, *found.cuda, found.torch.version)] == ["3.10", "11.8", "2.1.0"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "torch-2.1.0-cp310-cp310-win_amd64.whl",
+        "torch-2.1.0-cp310-none-macosx_11_0_arm64.whl",
+        "torch-2.1.0.whl",
+        "flash_attn-2.5.0-cp310-cp310-linux_x86_64.whl",
+    ],
+)
+def test_other_wheel_is_left_out(file: str, tmp_path: Path) -> None:
+    found, said = init(tmp_path, "requirements.txt", f"numpy\nhttps://files.example/{file}\n")
+    assert not found.torch.wanted
+    assert "requirements.txt:2: left out: https://files.example/…: " in said
+
+
+def test_variable_that_a_shell_works_out_is_left_out(tmp_path: Path) -> None:
+    env = 'LD_LIBRARY_PATH = "$CONDA_PREFIX/lib"\nOMP_NUM_THREADS = "4"\n'
+    found, said = init(tmp_path, "pixi.toml", f'[dependencies]\nnumpy = "*"\n[activation.env]\n{env}')
+    assert found.env == (("OMP_NUM_THREADS", "4"),)
+    assert "pixi.toml:4: left out: LD_LIBRARY_PATH: a shell works it out" in said
+
+
+def test_what_is_left_out_is_one_line_without_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    asked = ["numpy", {"pip": ["-e a\n::error::b \x1b[2J"]}]
+    _, said = init(tmp_path, "environment.yml", json.dumps({"dependencies": asked}))
+    (line,) = said.splitlines()
+    assert "left out: -e a" in line
+    assert "\x1b" not in line
+    assert not line.startswith("::")
+
+
 def test_wheels_of_nvidia_that_torch_does_not_bring_stay(tmp_path: Path) -> None:
     found, said = init(tmp_path, "requirements.txt", "torch\nnvidia-ml-py>=12\nnvidia-cudnn-cu12==9.1\ntriton\n")
     assert found.pip == ("nvidia-ml-py>=12",)
@@ -657,7 +737,7 @@ def test_lines_of_requirements_are_read_as_pip_reads_them(tmp_path: Path) -> Non
     found, said = init(tmp_path, "requirements.txt", text)
     assert found.pip == ("numpy==1.26", "foo==1", "bar==1.0", "odd===weird", "last==2.0")
     (line,) = said.splitlines()
-    assert line.endswith("requirements.txt:2: left out: --config-settings=a=b: a definition has no place for it")
+    assert line.endswith("requirements.txt:2: left out: --config-settings: a definition has no place for it")
 
 
 UV = """\
@@ -720,7 +800,7 @@ def test_index_that_uv_takes_torch_from_names_its_cuda(sources: str, tmp_path: P
     found, said = init(tmp_path, "pyproject.toml", UV_INDEXES.replace("SOURCES", sources))
     assert [str(it) for it in found.cuda] == ["12.8"]
     for host in "abd":
-        assert f"https://{host}.example/simple: an index is a matter of the machine" in said
+        assert f"https://{host}.example/…: an index is a matter of the machine" in said
 
 
 def test_sources_of_uv_are_followed_and_poetrys_are_said(tmp_path: Path) -> None:
