@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from functools import partial
 
+from builder.credentials import has_credentials
 from builder.definition_values import BadKeyError, BadValueError, read_each
-from builder.definition_yaml import Unquoted, Value, has_credentials, quote
+from builder.definition_yaml import Unquoted, Value, quote
 
 _SECRET = re.compile(
     r"(?:^|_)(?:TOKENS?|(?:PG)?PASSWORDS?|PASSWD|PASSPHRASE|(?:SSH)?PASS|PAT|SECRETS?|CREDENTIALS?"

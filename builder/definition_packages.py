@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from builder.credentials import has_credentials, hide_credentials
 from builder.definition_values import BadValueError, read_text
-from builder.definition_yaml import has_credentials, hide_credentials, quote
+from builder.definition_yaml import quote
 
 if TYPE_CHECKING:
     from builder.definition_yaml import Value

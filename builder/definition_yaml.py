@@ -6,7 +6,6 @@ Scalars without quotes stay text (`Unquoted`), so that 3.10 can be named as it w
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import yaml
 from yaml.reader import Reader
 from yaml.resolver import Resolver
 
+from builder.credentials import hide_credentials
 from builder.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
 
-# User information, with a password whatever the scheme, even one with a slash that nobody escaped, which makes a port
-# that is no number; conda's tokens (docs.anaconda.com, "Using tokens").
-_LOGIN = re.compile(
-    r"(?i:(?<=http://)|(?<=https://)|(?<=ftp://)|(?<=s3://))[^/\s]*@"
-    r"|(?<=//)(?!\[)[^/\s@:]*:(?!\d*(?:[/?#,]|$))\S{0,300}@(?!sha256:)"
-)
-_TOKEN = re.compile(r"(/t/)[^/\s]+(?=/)|(://\S{0,300}/t/)tk-[^/\s]+")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -77,16 +70,6 @@ def read_document(path: Path) -> Document:
     except yaml.YAMLError as error:
         raise DefinitionError(f"not valid YAML: {error}", hint="write plain YAML", path=path, line=1) from None
     return Document(path=path, data=data, lines=builder.lines)
-
-
-def hide_credentials(text: str) -> str:
-    """Return the text with the user, password or token of every URL in it replaced by stars."""
-    return _TOKEN.sub(lambda found: f"{found[1] or found[2]}***", _LOGIN.sub("***@", text))
-
-
-def has_credentials(text: str) -> bool:
-    """Return whether a URL in the text carries a user, a password or a conda token."""
-    return bool(_LOGIN.search(text) or _TOKEN.search(text))
 
 
 def quote(text: str) -> str:

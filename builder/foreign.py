@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
+from builder.credentials import hide_credentials
 from builder.errors import LockError
 from builder.lock import PLATFORM, CondaPackage, Environment, PipPackage, derive_noarch, split_conda_url
 from builder.nodes import Node, NodeError, parse_nodes
@@ -30,6 +31,7 @@ _DIGESTS = {"md5": re.compile("[0-9a-f]{32}"), "sha256": re.compile("[0-9a-f]{64
 _NOARCH = {"python": "python", "generic": "generic", "true": "generic"}
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)(?!.*;.*\bextra\b)")
 _EXPLICIT = re.compile(rb"^@EXPLICIT\s*$", re.MULTILINE)
+_QUERY = re.compile(r"\?[^#]*")
 _HINT = "give a pixi.lock, a conda-lock.yml or an imgbuild.lock."
 
 
@@ -99,9 +101,9 @@ def _listed_package(node: Node) -> CondaPackage | PipPackage:
         depends = node.texts("dependencies") or node.texts("requires_dist")
     manager = node.need("manager")
     if manager == "conda":
-        return _conda_package(node, node.need("url"), digests, depends)
+        return _conda_package(node, _hide(node.need("url")), digests, depends)
     if manager in {"pip", "pypi"}:
-        return _pip_package(node, node.need("url"), digests, depends)
+        return _pip_package(node, _hide(node.need("url")), digests, depends)
     raise node.fault(f"the manager `{manager}` is neither conda nor pip")
 
 
@@ -159,8 +161,14 @@ class _Packages:
 def _location(node: Node) -> str:
     for key in _LOCATIONS:
         if location := node.text(key):
-            return location
+            return _hide(location)
     raise node.fault("a package without URL and path")
+
+
+def _hide(url: str) -> str:
+    """Return an address without user, password, token and query; of a repository the query says which commit."""
+    shown = hide_credentials(url)
+    return shown if shown.startswith("git+") else _QUERY.sub("", shown)
 
 
 def _check_platform(platforms: set[str]) -> None:
@@ -175,7 +183,8 @@ def _channels(node: Node | None) -> tuple[str, ...]:
 
 
 def _channel(node: Node) -> str:
-    return (node.value if isinstance(node.value, str) else node.need("url")).rstrip("/")  # conda-lock once wrote texts
+    url = node.value if isinstance(node.value, str) else node.need("url")  # conda-lock once wrote texts
+    return _hide(url).rstrip("/")
 
 
 def _make_environment(

@@ -4,8 +4,8 @@ import pytest
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from builder.credentials import has_credentials, hide_credentials
 from builder.definition_packages import name_pip
-from builder.definition_yaml import has_credentials, hide_credentials
 
 
 @pytest.mark.parametrize("name", ["tqdm", "Foo.-_Bar1", "7", "a.", "-a", "a b", "a[gpu]"])

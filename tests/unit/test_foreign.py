@@ -109,6 +109,29 @@ def test_conda_lock_tells_the_commit_of_a_repository_where_other_packages_have_t
     assert environment.pip == (PipPackage(name="a", version="1", url=url, sha256="", size=None),)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:s3cr3t@conda.example/linux-64/a-1-0.conda",
+        "https://s3cr3t@conda.example/linux-64/a-1-0.conda",
+        "https://conda.example/t/s3cr3t/forge/linux-64/a-1-0.conda",
+        "https://conda.example/linux-64/a-1-0.conda?token=s3cr3t",
+    ],
+)
+def test_no_credentials_of_an_address_are_kept(url: str, tmp_path: Path) -> None:
+    texts = [
+        FLAT.replace("[]", f"[{url}]") + f"  manager: conda\n  url: {url}\n",
+        V6 + f"      - conda: {url}\npackages:\n- conda: {url}\n",
+    ]
+    for text in texts:
+        (environment,) = read_foreign_lock(write(tmp_path, text))
+        assert "s3cr3t" not in str(environment)
+        assert environment.conda[0].name == "a"
+    with pytest.raises(LockError, match="is not among the packages") as caught:
+        read_foreign_lock(write(tmp_path, V6 + f"      - conda: {url}\npackages: []\n"))
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_channels_of_early_conda_locks_are_texts(tmp_path: Path) -> None:
     text = FLAT.replace("[]", f"[{FORGE}, other]") + "  manager: conda\n  url: x\n"
     (environment,) = read_foreign_lock(write(tmp_path, text))
