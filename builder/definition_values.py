@@ -22,8 +22,9 @@ Key = TypeVar("Key", bound=str | int)
 Item = TypeVar("Item")
 
 _KINDS = {"float": "a number", "int": "a number", "bool": "true or false", "timestamp": "a date"}
-_MINOR = r"3\.(?:0|[1-9]\d?)"
-_CUDA = r"(\d{1,2})[.,]?(\d)"
+_MINOR = r"3\.(?:0|[1-9][0-9]?)"
+_CUDA = r"([0-9]{1,2})[.,](0|[1-9][0-9]?)(?:\.[0-9]+)?|([0-9]{2})([0-9])"
+_RELEASE = r"[0-9]{1,4}(?:\.[0-9]{1,4}){2}"
 # A component of a repository's path (github.com/distribution/reference), and room for a registry's and a team's: a
 # path may have 255 characters in all.
 _IMAGE_NAME = r"(?=.{1,100}$)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -74,7 +75,7 @@ def read_text(value: Value) -> str:
         case str() if value.strip():
             return value
         case Unquoted(text=text, kind=kind):
-            meaning = f"the number {float(text)}" if re.fullmatch(r"\d+\.\d+", text) else _KINDS.get(kind, kind)
+            meaning = f"the number {float(text)}" if re.fullmatch(r"[0-9]+\.[0-9]+", text) else _KINDS.get(kind, kind)
             raise BadValueError(f"{text} without quotes is {meaning} to YAML", f'quote it: "{text}"')
         case None | str():
             raise BadValueError("has no value", "write one, or remove the line")
@@ -161,7 +162,7 @@ def read_python(value: Value) -> Version:
         return Version(text)
     if found := re.fullmatch(rf"({_MINOR})t", text):
         raise BadValueError(f"free-threaded Python {text} is not supported", f'write "{found[1]}"')
-    if found := re.fullmatch(rf"(?:python *={{0,2}})?({_MINOR})(?:\.\d+)?", text):
+    if found := re.fullmatch(rf"(?:python *={{0,2}})?({_MINOR})(?:\.[0-9]+)?", text):
         raise BadValueError(f"{quote(text)} is more than a minor version", f'write "{found[1]}"')
     if re.search(r"[<>=!~,*x -]", text):
         raise BadValueError(f"{quote(text)} is a range", 'list the minor versions, such as ["3.10", "3.11"]')
@@ -175,12 +176,13 @@ def read_cuda(value: Value) -> Version | None:
     text = read_text(value)
     if text == "cpu":
         return None
-    if re.fullmatch(r"\d{1,2}\.(?:0|[1-9]\d?)", text):
+    if re.fullmatch(r"[0-9]{1,2}\.(?:0|[1-9][0-9]?)", text):
         return Version(text)
     if text.lower() in {"cpu", "none", "no", "cpuonly"}:
         raise BadValueError(f"{quote(text)} is not a CUDA version", "write cpu for images without CUDA")
-    if found := re.fullmatch(rf"(?:cuda|cu)?[ =-]*{_CUDA}(?:\.\d+)?", text.lower()):
-        raise BadValueError(f"{quote(text)} is not a CUDA version", f'write "{found[1]}.{found[2]}"')
+    if found := re.fullmatch(rf"(?:cuda|cu)?[ =-]*(?:{_CUDA})", text.lower()):
+        minor = ".".join(part for part in found.groups() if part)
+        raise BadValueError(f"{quote(text)} is not a CUDA version", f'write "{minor}"')
     if re.search(r"[<>=!~,*x -]", text):
         raise BadValueError(f"{quote(text)} is a range", 'list the versions, such as ["11.8", "12.6"]')
     raise BadValueError(f"{quote(text)} is not a CUDA version", 'write major.minor such as "11.8", or cpu')
@@ -209,9 +211,9 @@ def _read_release(value: Value) -> Version | None:
     text = read_text(value)
     if text == "auto":
         return None
-    if re.fullmatch(r"\d+\.\d+\.\d+", text):
+    if re.fullmatch(_RELEASE, text):
         return Version(text)
-    if found := re.match(r"(\d+\.\d+\.\d+)", text):
+    if found := re.match(rf"({_RELEASE})(?![0-9])", text):
         hint = f'write "{found[1]}"; matrix.cuda says the rest'
         raise BadValueError(f"{quote(text)} is not a plain release of torch", hint)
     hint = 'write all three numbers, such as "2.7.1", or auto'
@@ -243,9 +245,9 @@ def suggest(text: str, names: Iterable[str]) -> str:
 def read_arch(value: Value) -> str:
     """Return a GPU architecture such as `sm_80`."""
     text = read_text(value)
-    if re.fullmatch(r"sm_\d{2,3}[af]?", text):
+    if re.fullmatch(r"sm_[0-9]{2,3}[af]?", text):
         return text
-    found = re.fullmatch(r"(?:sm|compute)?[ _-]?(\d{1,2})\.?(\d)", text.lower())
+    found = re.fullmatch(r"(?:sm|compute)?[ _-]?([0-9]{1,2})\.?([0-9])", text.lower())
     hint = f"write sm_{found[1]}{found[2]}" if found else "write one such as sm_80"
     raise BadValueError(f"{quote(text)} is not a GPU architecture", hint)
 

@@ -55,14 +55,14 @@ class Document:
         return DefinitionError(message, hint=hint, path=self.path, line=self.lines.get(location, 1))
 
 
-def read_document(path: Path) -> Document:
-    """Return the mapping in a YAML file.
+def read_document(path: Path, *, first: str = "name: <the folder's name>") -> Document:
+    """Return the mapping in a YAML file; `first` is what one starts such a file with.
 
     Raises DefinitionError, with the line, for anything but one plain YAML mapping: other encodings, several
     documents, anchors, tags, keys given twice, values nested deeper than `MAX_DEPTH`.
     """
     text = _read_text(path)
-    builder = _Builder(path)
+    builder = _Builder(path, first)
     try:
         data = builder.build(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
@@ -91,7 +91,7 @@ def _read_text(path: Path) -> str:
         raise refuse("no such file", "write it, or correct its name", None)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise refuse(f"larger than {MAX_BYTES // 1024} KiB", "split it into images that extend each other")
+            raise refuse(f"larger than {MAX_BYTES // 1024} KiB", "split it")
         raw = path.read_bytes()
     except OSError as error:
         raise refuse(f"cannot be read: {error.strerror}", "check its permissions", None) from None
@@ -125,13 +125,14 @@ def _explain_syntax(path: Path, text: str, error: yaml.MarkedYAMLError) -> Defin
 class _Builder:
     """Turns the events of one file into values, and notes the line of each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: str) -> None:
         self.path = path
+        self.first = first
         self.lines: dict[Location, int] = {}
         self.resolver = Resolver()
 
     def build(self, events: Iterator[yaml.Event]) -> dict[str, Value]:
-        hint = "start with  name: <the folder's name>"
+        hint = f"start with  {self.first}"
         next(events)
         if isinstance(start := next(events), yaml.StreamEndEvent):
             raise self.refuse(start, "holds nothing", hint)
@@ -152,7 +153,7 @@ class _Builder:
         self.lines.setdefault(location, _line_of(event))
         self.check_plain(event)
         if len(location) > MAX_DEPTH:
-            hint = "a definition needs three levels at most"
+            hint = "write it with fewer levels"
             raise self.refuse(event, "lists or mappings are nested too deep", hint)
         match event:
             case yaml.ScalarEvent():
@@ -198,14 +199,14 @@ class _Builder:
             case str(key):
                 return key
             case Unquoted(text=text, kind="merge"):
-                hint = "write the keys out, or use extends:"
+                hint = "write the keys out"
                 raise self.refuse(event, f"the merge key {text} is not supported", hint)
             case _:
                 raise self.refuse(event, f"the key {event.value} is not text to YAML", f'write "{event.value}":')
 
     def check_plain(self, event: yaml.Event) -> None:
         if getattr(event, "anchor", None):
-            hint = "write the value out, or use extends:"
+            hint = "write the value out"
             raise self.refuse(event, "YAML anchors and aliases are not supported", hint)
         if tag := getattr(event, "tag", None):
             raise self.refuse(event, f"the YAML tag {quote(tag)} is not supported", "write the plain value")

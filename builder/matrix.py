@@ -172,7 +172,7 @@ def matrix_as_json(definitions: Iterable[Definition]) -> dict[str, list[dict[str
 
 def parse_python(text: str) -> Version:
     """Return the Python that `3.10`, `310` or `py310` names. Raises CellError."""
-    if found := re.fullmatch(r"(?:py(?:thon)?)?3\.?(0|[1-9]\d?)", text.strip().lower()):
+    if found := re.fullmatch(r"(?:py(?:thon)?)?3\.?(0|[1-9][0-9]?)", text.strip().lower()):
         return Version(f"3.{found[1]}")
     raise CellError(f"{text!r} is not a Python minor version", hint="write it like 3.10")
 
@@ -181,7 +181,7 @@ def parse_cuda(text: str) -> Version | None:
     """Return the CUDA that `11.8`, `118` or `cu118` names, or None for `cpu`. Raises CellError."""
     if text.strip().lower() == "cpu":
         return None
-    if found := re.fullmatch(r"(?:cu(?:da)?)?(\d{2})\.?(\d)", text.strip().lower()):
+    if found := re.fullmatch(r"(?:cu(?:da)?)?([0-9]{2})\.?([0-9])", text.strip().lower()):
         return Version(f"{found[1]}.{found[2]}")
     raise CellError(f"{text!r} is not a CUDA version", hint="write it like 11.8 or cu118, or cpu")
 

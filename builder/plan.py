@@ -140,11 +140,12 @@ def compare_plans(plan: Plan, previous: Published) -> Change:
     """Return what has to be published, and for which cells, once a plan takes the place of what was published."""
     known = {layer.id for chain in previous.chains.values() for layer in chain}
     new = [layer for layer in plan.layers if layer.id not in known]
+    before = {cell: [layer.id for layer in chain] for cell, chain in previous.chains.items()}
     return Change(
         kept_layers=len(plan.layers) - len(new),
         new_layers=len(new),
         new_bytes=sum(layer.size for layer in new),
-        cells=tuple(cell.id for cell in plan.cells if cell.layers != previous.chains.get(cell.id)),
+        cells=tuple(cell.id for cell in plan.cells if [layer.id for layer in cell.layers] != before.get(cell.id)),
     )
 
 

@@ -11,7 +11,7 @@ _BRACKETS = re.compile(r"(?P<name>[^\s\[\]=<>!~]+)\s*(?P<version>[^\[\]]*)\[(?P<
 _KEY = re.compile(r"""\s*(version|build|channel)\s*=\s*(?:'([^']*)'|"([^"]*)"|([^\s,'"]+))\s*(?:,|$)""")
 _OPERATOR = re.compile(r"\s*([,|]|[<>=!~]=?)\s*")
 _CPU = re.compile(r"[= *_]cpu[_*]")
-_CUDA = re.compile(r"cuda_?(\d+)(?:\.(\d+))?")
+_CUDA = re.compile(r"cuda_?([0-9]{1,3})(?:\.([0-9]{1,2}))?(?![0-9])")
 
 
 def write_plain(spec: str) -> str:
@@ -32,7 +32,7 @@ def write_plain(spec: str) -> str:
 
 def find_minor(spec: str) -> str | None:
     """Return major and minor of a version that a spec pins: of `=3.10`, `==3.10.4` and `3.10.* build`."""
-    found = re.fullmatch(r"(?:==?)?\s*(\d+\.\d+)(?:\.(?:\d+|\*))*(?:[= ][^,|<>]*)?", spec)
+    found = re.fullmatch(r"(?:==?)?\s*([0-9]{1,2}\.[0-9]{1,2})(?:\.(?:[0-9]+|\*))*(?:[= ][^,|<>]*)?", spec)
     return found[1] if found else None
 
 

@@ -37,7 +37,7 @@ def _list_lines(name: str, wishes: Wishes, base: str, origin: str) -> Iterator[s
     for key, specs in (("conda", wishes.conda), ("pip", wishes.pip)):
         if specs:
             yield f"{key}:"
-            yield from (f"  - {_quote(spec)}" for spec in specs)
+            yield from (f"  - {_quote(spec)}" for spec in specs.values())
     if wishes.env:
         yield "env:"
         yield from (f"  {key}: {_write_quoted(value)}" for key, value in sorted(wishes.env.items()))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _KINDS = "an environment.yml, a requirements.txt, a pixi.toml or a pyproject.toml"
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _OPTION = re.compile(r"(?P<option>--[\w-]+|-\w)(?:\s*=\s*|\s*)(?P<value>.*)")
+_OF_CONDA = re.compile(r"@EXPLICIT|\w[\w.-]*=[0-9][^=\s]*=[^=\s]+")
+_MAX_DEPTH = 20
 _INDEXES = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f")
 
 
@@ -34,7 +36,7 @@ def read_wishes(path: Path) -> Wishes:
     wishes = Wishes()
     match path.suffix:
         case ".yml" | ".yaml":
-            _read_environment(read_document(path), wishes)
+            _read_environment(read_document(path, first="dependencies:"), wishes)
         case ".toml":
             read = read_pyproject if path.name == "pyproject.toml" else read_pixi
             read(read_table(path), wishes)
@@ -124,17 +126,20 @@ def _take_text(document: Document, value: Value, at: tuple[str | int, ...]) -> s
 
 def _read_requirements(path: Path, wishes: Wishes, parents: tuple[Path, ...], asked: Place | None = None) -> None:
     """Take the lines of a file, which the line at `asked` has included."""
+    at = asked or Place(path=path, line=1)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        at = asked or Place(path=path, line=1)
         message = f"{path} cannot be read: {error.strerror}"
         raise DefinitionError(message, path=at.path, line=at.line, hint="correct its name.") from error
     except UnicodeDecodeError as error:
         hint = "save it as UTF-8; PowerShell's > writes UTF-16."
         raise DefinitionError("is not UTF-8", path=path, hint=hint) from error
     if path.resolve() in parents:
-        raise DefinitionError("requirements include themselves", path=path, hint="remove one of the -r lines.")
+        raise DefinitionError("requirements include themselves", path=at.path, line=at.line, hint="remove the line.")
+    if len(parents) > _MAX_DEPTH:
+        message = f"requirements include one another more than {_MAX_DEPTH} deep"
+        raise DefinitionError(message, path=at.path, line=at.line, hint="give fewer files with more lines.")
     first, joined = 0, ""
     for number, line in enumerate([*text.splitlines(), ""], start=1):
         first = first if joined else number
@@ -142,6 +147,9 @@ def _read_requirements(path: Path, wishes: Wishes, parents: tuple[Path, ...], as
         if joined.endswith("\\"):
             joined = joined[:-1] + " "
             continue
+        if _OF_CONDA.fullmatch(joined):
+            hint = "give an environment.yml: `conda env export --from-history` writes one."
+            raise DefinitionError("is a list of conda's packages, not of pip's", path=path, line=first, hint=hint)
         if joined.strip():
             _read_option(joined.strip(), Place(path=path, line=first), wishes, (*parents, path.resolve()))
         joined = ""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-
 if TYPE_CHECKING:
     from packaging.markers import Marker
 
@@ -26,7 +24,7 @@ def is_judgeable(marker: Marker | None) -> bool:
     """Return whether a marker can be judged: `python_version ~= "3"` cannot, by PEP 440."""
     try:
         holds(marker, "3.12")
-    except (UndefinedComparison, UndefinedEnvironmentName):
+    except (ValueError, RecursionError):  # what cannot be compared, has too many digits, or nests too deep
         return False
     return True
 

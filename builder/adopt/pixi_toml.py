@@ -162,7 +162,7 @@ def _ask_cuda(cuda: Any, table: Table, key: str, wishes: Wishes) -> None:
     asked = str(cuda) if isinstance(cuda, int | float) else table.require(cuda, key, "cuda", str)
     major = asked.partition(".")[0]
     if not (wishes.cuda or wishes.cudas):
-        spec = f">={asked},<{int(major) + 1}" if major.isdecimal() else asked
+        spec = f">={asked},<{int(major) + 1}" if re.fullmatch("[0-9]{1,2}", major) else asked
         wishes.ask_cuda(spec, table.place(key), f"cuda {asked}")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from builder.adopt.place import Place
 
-_PART = re.compile(r"(?P<operator>==|!=|<=|>=|~=|<|>|=)?\s*(?P<version>\d+(?:\.\d+)*)(?P<star>\.?\*)?")
+_PART = re.compile(r"(?P<operator>==|!=|<=|>=|~=|<|>|=)?\s*(?P<version>[0-9]{1,9}(?:\.[0-9]{1,9})*)(?P<star>\.?\*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

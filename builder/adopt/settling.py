@@ -57,7 +57,7 @@ def find_python(wishes: Wishes) -> str:
 
 def _has_torch(wishes: Wishes, python: Version) -> bool:
     """Return whether the torch that is asked for on a Python exists for it; False where markers ask for none there."""
-    there = replace(wishes, torches=[*wishes.torches], trio=[*wishes.trio], conda=[], pip=[], left=[])
+    there = replace(wishes, torches=[*wishes.torches], trio=[*wishes.trio], conda={}, pip={}, left=[])
     for requirement, place, text in wishes.marked:
         if holds(requirement.marker, str(python)):
             there.take_requirement(requirement, place, text)

@@ -77,7 +77,9 @@ def read_table(path: Path) -> Table:
     try:
         whole = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(whole)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise DefinitionError("nests too deep", path=path, hint="correct the file: no tool needs that.") from None
+    except (OSError, ValueError) as error:  # of a number with too many digits as well
         hint = "correct the file; it is read as TOML 1.0."
         raise DefinitionError(f"is no TOML: {error}", path=path, hint=hint) from error
     text = tuple(whole.splitlines())

@@ -35,6 +35,6 @@ def read_torch_wheel(text: str) -> TorchWheel | None:
         return None
     if name not in TRIO | {"torch"} or not any(_HERE.fullmatch(tag.platform) for tag in tags):
         return None
-    pythons = {minor[1] for tag in tags if (minor := re.fullmatch(r"cp3(\d+)", tag.interpreter))}
+    pythons = {minor[1] for tag in tags if (minor := re.fullmatch(r"cp3([0-9]{1,2})", tag.interpreter))}
     python = f"3.{pythons.pop()}" if len(pythons) == 1 else None
     return TorchWheel(f"{name}=={version} {found['marker'] or ''}".rstrip(), python)

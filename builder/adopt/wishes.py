@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builder.adopt.conda_spec import find_minor, find_variant, join_spec, split_build, write_plain
@@ -42,16 +42,18 @@ _BROUGHT = re.compile(
 _TERMS = "it is under Anaconda's Terms of Service: who accepts them adds it, and  accept-anaconda-terms: true"
 _ROCM = "imgbuild makes images for NVIDIA's GPUs and for the CPU"
 _SPEC = re.compile(r"(?:(?P<channel>\S+)::)?(?P<name>[\w.-]+)\s*(?P<rest>.*)")
-_WHOLE = re.compile(r"(?:==?)?\s*(\d+\.\d+\.\d+)(?:\.\*)?(?:[= ][^,|<>]*)?$")
+_WHOLE = re.compile(r"(?:==?)?\s*([0-9]{1,4}(?:\.[0-9]{1,4}){2})(?:\.\*)?(?:[= ][^,|<>]*)?$")
 _FILE = re.compile(r"\.(?:whl|zip|tar\.\w+)$")
-_LABEL = re.compile(r"/label/cuda-(\d+\.\d+)")
-_INDEX = re.compile(r"/whl/(?:(?P<early>nightly|test)/)?(?:cu(?P<major>\d+)(?P<minor>\d)|(?P<cpu>cpu))(?:/|$)")
-_LOCAL = re.compile(r"\+(?:cu(?P<major>\d+)(?P<minor>\d)|(?P<cpu>cpu)|(?P<rocm>rocm[\d.]*))(?:$|,)")
+_LABEL = re.compile(r"/label/cuda-([0-9]{1,2}\.[0-9]{1,2})")
+_INDEX = re.compile(
+    r"/whl/(?:(?P<early>nightly|test)/)?(?:cu(?P<major>[0-9]{1,2})(?P<minor>[0-9])|(?P<cpu>cpu))(?:/|$)"
+)
+_LOCAL = re.compile(r"\+(?:cu(?P<major>[0-9]{1,2})(?P<minor>[0-9])|(?P<cpu>cpu)|(?P<rocm>rocm[\d.]*))(?:$|,)")
 
 
 @dataclass(slots=True, kw_only=True)
 class Wishes:
-    """What is asked for, while a file is read. `left` tells what has no place in a definition, and why.
+    """What is asked for, while a file is read; packages by name. `left` tells what a definition has no place for.
 
     `requirements`, `marked`, `runtimes`, `brought` and `trio` are what only the whole file tells the meaning of: all
     pip requirements, those of torch with a marker on Python, conda packages of CUDA, wheels that torch depends on, and
@@ -61,8 +63,8 @@ class Wishes:
 
     channels: dict[str, Place] = field(default_factory=dict)
     has_anaconda: bool = False
-    conda: list[str] = field(default_factory=list)
-    pip: list[str] = field(default_factory=list)
+    conda: dict[str, str] = field(default_factory=dict)
+    pip: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     python: str | None = None
     pythons: list[Range] = field(default_factory=list)
@@ -162,7 +164,7 @@ class Wishes:
         wheel = read_torch_wheel(text)
         try:
             requirement = Requirement(wheel.requirement if wheel else text)
-        except InvalidRequirement:
+        except (ValueError, RecursionError):  # packaging reads brackets in brackets by recursion
             self.leave(
                 place, text, "a definition has only names and versions: publish it as a wheel, or install it later"
             )
@@ -234,13 +236,11 @@ class Wishes:
         except BadValueError as error:
             self.leave(place, spec, f"{error.message}: {error.hint}")
             return
-        at = next((number for number, it in enumerate(self.conda) if name_conda(it) == name), None)
-        if at is None:
-            self.conda.append(spec)
-        elif merged := merge_conda(self.conda[at], spec):
-            self.conda[at] = merged
+        other = self.conda.get(name)
+        if merged := merge_conda(other, spec) if other else spec:
+            self.conda[name] = merged
         else:
-            self.leave(place, spec, f"{self.conda[at]} is asked for as well, and no spec says both")
+            self.leave(place, spec, f"{other} is asked for as well, and no spec says both")
 
     def take_pip(self, text: str, place: Place) -> None:
         """Take a requirement as a definition writes it; one of a package that is there already joins its."""
@@ -249,11 +249,7 @@ class Wishes:
         except BadValueError as error:
             self.leave(place, text, f"{error.message}: {error.hint}")
             return
-        at = next((number for number, it in enumerate(self.pip) if name_pip(it) == name), None)
-        if at is None:
-            self.pip.append(text)
-        else:
-            self.pip[at] = merge_pip(self.pip[at], text)
+        self.pip[name] = merge_pip(self.pip[name], text) if name in self.pip else text
 
     def ask_cuda(self, spec: str, place: Place, text: str) -> None:
         """Take a CUDA (`12.6`) or a range of them (`12`, `>=12.1,<13`); `text` is how it stands in the file."""

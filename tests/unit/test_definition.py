@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -15,7 +16,13 @@ from packaging.version import Version
 
 from builder.compat import ALL_SOURCES, Source
 from builder.definition import find_base, find_definitions, load_bases, load_definition
+from builder.definition_values import BadValueError, read_arch, read_cuda, read_python, read_torch
 from builder.errors import DefinitionError, ImgbuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.definition_yaml import Value
 
 IMAGES = Path(__file__).parents[2] / "images"
 MALFORMED = sorted((Path(__file__).parent / "malformed").glob("*.yaml"))
@@ -336,3 +343,24 @@ def test_aliases_are_the_images_own(tmp_path: Path) -> None:
     parent = load_definition(tmp_path / "demo" / "image.yaml")
     assert parent.aliases == (("2026-11", "cpu-py311"), ("latest", "cpu-py311"))
     assert load_definition(child).aliases == ()
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "hint"),
+    [
+        (read_cuda, "12.06", 'write major.minor such as "11.8", or cpu'),
+        (read_cuda, "12.6.3", 'write "12.6"'),
+        (read_cuda, "cu12.10", 'write "12.10"'),
+        (read_cuda, "12", 'write major.minor such as "11.8", or cpu'),
+        (read_cuda, "1\u0662.6", 'write major.minor such as "11.8", or cpu'),
+        (read_python, "3.1\u0661", 'write one such as "3.10"'),
+        (read_python, f"3.{'9' * 5000}", 'write one such as "3.10"'),
+        (read_torch, "2.7.\u0661", 'write all three numbers, such as "2.7.1", or auto'),
+        (read_torch, f"2.7.{'9' * 5000}", 'write all three numbers, such as "2.7.1", or auto'),
+        (read_arch, "sm_\uff190", "write one such as sm_80"),
+    ],
+)
+def test_hint_for_a_number_that_is_none(read: Callable[[Value], object], text: str, hint: str) -> None:
+    with pytest.raises(BadValueError) as caught:
+        read(text)
+    assert caught.value.hint == hint

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from builder.adopt.redaction import redact
 from builder.cli import cli
 from builder.definition import load_definition
-from builder.errors import ImgbuildError
+from builder.errors import DefinitionError, ImgbuildError
 from builder.export import export_environment
 from builder.matrix import expand_cells
 from tests.samples import make_conda, make_environment, make_wheel
@@ -708,6 +708,62 @@ def test_what_is_left_out_is_one_line_without_commands(tmp_path: Path, monkeypat
     assert "left out: -e a" in line
     assert "\x1b" not in line
     assert not line.startswith("::")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("requirements.txt", "numpy\ntorch==\u0662.\u0661.\u0660\n"),
+        ("requirements.txt", f"numpy\ntorch=={'9' * 5000}\n"),
+        ("requirements.txt", f"numpy\na==1 ; python_version > '{'9' * 5000}'\n"),
+        ("requirements.txt", f"numpy\na==1 ; {'(' * 3000}os_name == 'posix'{')' * 3000}\n"),
+        (
+            "environment.yml",
+            "dependencies: [numpy, 'python=3.1\u0661', 'pytorch=2.1.\u0660', 'pytorch-cuda=1\u0661.8']\n",
+        ),
+        ("environment.yml", f"dependencies: [numpy, python=3.{'9' * 5000}]\n"),
+        ("pixi.toml", f'[dependencies]\nnumpy = "*"\n[system-requirements]\ncuda = "{"9" * 5000}"\n'),
+    ],
+)
+def test_number_that_is_none_or_too_long_and_marker_that_nests_too_deep_is_left_out(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    found, said = init(tmp_path, name, text)
+    assert (*found.conda, *found.pip) == ("numpy",)
+    assert "left out: " in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "words"),
+    [
+        ("pixi.toml", f"a = {'9' * 5000}\n", None, "is no TOML"),
+        ("pixi.toml", f"a = {'[' * 3000}\n", None, "nests too deep"),
+        ("requirements.txt", "numpy\n@EXPLICIT\nhttps://conda.example/a-1-0.conda\n", 2, "a list of conda's packages"),
+        ("requirements.txt", "# platform: linux-64\n_libgcc_mutex=0.1=main\n", 2, "a list of conda's packages"),
+        ("requirements.txt", "numpy\n-r requirements.txt\n", 2, "include themselves"),
+        ("environment.yml", "", 1, "start with  dependencies:"),
+        ("environment.yml", "a: &x [1]\n", 1, "write the value out"),
+    ],
+)
+def test_file_that_cannot_be_read_is_told_with_its_line(
+    name: str, text: str, line: int | None, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    error = run(tmp_path, path).exception
+    assert isinstance(error, DefinitionError)
+    assert words in f"{error.message} {error.hint}"
+    assert "extends" not in str(error.hint)
+    assert (error.path, error.line) == (path, line)
+
+
+def test_requirements_that_include_one_another_without_end_are_refused(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"r{number}.txt").write_text(f"numpy\n-r r{number + 1}.txt\n")
+    error = run(tmp_path, tmp_path / "r0.txt").exception
+    assert isinstance(error, DefinitionError)
+    assert "more than 20 deep" in error.message
+    assert error.line == 2
 
 
 def test_wheels_of_nvidia_that_torch_does_not_bring_stay(tmp_path: Path) -> None:

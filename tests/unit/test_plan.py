@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builder.artifacts import Artifact, Kind, Need
 from builder.layers import make_layer
-from builder.plan import Content, Plan, Published, plan_cells
+from builder.plan import Content, Plan, Published, compare_plans, plan_cells
 from builder.updating import UPDATES
 
 if TYPE_CHECKING:
@@ -431,3 +431,12 @@ def test_one_address_with_two_digests_is_two_packages() -> None:
     cells = [Content(id=it.digest, base="any", artifacts=frozenset([it])) for it in (one, two)]
     found = plan_cells(cells)
     assert (found.unique_bytes, found.registry_bytes, len(found.layers)) == (2000, 2000, 2)
+
+
+def test_cell_of_the_same_layers_is_not_changed_by_a_size_that_is_assumed_anew() -> None:
+    some = Content(id="a", base="b", artifacts=frozenset([make_artifact("x", size=None), make_artifact("y", size=10)]))
+    large = Content(id="c", base="b", artifacts=frozenset([make_artifact("z", size=10_000_000)]))
+    before = plan_cells([some], budget=4)
+    after = plan_cells([some, large], budget=4, previous=before.published)
+    assert [it.size for it in before.layers_of("a")] != [it.size for it in after.layers_of("a")]
+    assert compare_plans(after, before.published).cells == ("c",)
