@@ -173,6 +173,11 @@ class Engine:
         with self._streams.call():
             return dict(self._api.inspect_image(image_id)["Config"])
 
+    def read_history(self, image_id: str) -> list[str]:
+        """Return the steps that an image was made by, as `docker history` shows them: the last one first."""
+        with self._streams.call():
+            return [step["CreatedBy"] for step in self._api.history(image_id)]
+
     def measure(self, image_id: str) -> int:
         """Return how many bytes the files in all layers of an image have, its base's too, as its store counts."""
         with self._streams.call():

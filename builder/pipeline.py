@@ -212,7 +212,8 @@ class Builder:
         self._say(locked, "checking the image")
         inventory: Inventory | None = None
         try:
-            expected = describe_cell(job, locked.environment, PREFIX, self.engine.read_config(image_id))
+            config, history = self.engine.read_config(image_id), self.engine.read_history(image_id)
+            expected = describe_cell(job, locked.environment, PREFIX, config, history)
             container = check_container(image_id, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
             with container as (running, verdicts):
                 require_pass(verdicts, job.cell.id)

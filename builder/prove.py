@@ -100,7 +100,8 @@ class Prover:
         return replace(proof, promoted=self.staging.promote(job, environment, found, proof.verdicts))
 
     def _check(self, job: Job, environment: Environment, image: str) -> tuple[Verdict, ...]:
-        expected = describe_cell(job, environment, PREFIX, self.engine.read_config(image))
+        config, history = self.engine.read_config(image), self.engine.read_history(image)
+        expected = describe_cell(job, environment, PREFIX, config, history)
         return run_checks(image, job.definition, expected, gpu=self.gpu, cancelled=self._cancelled)
 
     def _say(self, job: Job, text: str) -> None:

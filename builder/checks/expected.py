@@ -9,7 +9,7 @@ from builder.definition_packages import name_conda, name_pip
 from builder.pins import list_pins
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from builder.inputs import Job
     from builder.lock import Environment
@@ -18,8 +18,13 @@ _LIBRARIES = ("cudnn", "nccl")
 _WHEEL = re.compile(rf"nvidia-({'|'.join(_LIBRARIES)})-cu[0-9]+")
 
 
-def describe_cell(job: Job, environment: Environment, prefix: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the scripts read of a cell, as JSON values; `config` is its image's, as the engine has it."""
+def describe_cell(
+    job: Job, environment: Environment, prefix: str, config: Mapping[str, Any], history: Sequence[str]
+) -> dict[str, Any]:
+    """Return what the scripts read of a cell, as JSON values.
+
+    `config` and `history` are its image's, as the engine has them.
+    """
     cell, definition = job.cell, job.definition
     requested = {
         *map(name_conda, definition.conda),
@@ -28,6 +33,7 @@ def describe_cell(job: Job, environment: Environment, prefix: str, config: Mappi
     return {
         "prefix": prefix,
         "labels": dict(config.get("Labels") or {}),
+        "history": list(history),
         "volumes": sorted(config.get("Volumes") or {}),
         "command": list(definition.command),
         "pkgs-dir": job.base.pkgs_dir,

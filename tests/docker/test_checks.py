@@ -113,7 +113,12 @@ GIVE_BASE_CAPABILITY = GIVE_CAPABILITY.replace("/opt/env", "/opt/conda")
         (
             f"mkdir /data && echo ghp_{'a' * 36} > /data/token",
             "VOLUME /data",
-            "✗ no-secrets: looks like a secret: /data/token;",
+            "✗ no-secrets: looks like a secret: /data/token, what `docker history` shows in line ",
+        ),
+        (
+            f"curl --header PRIVATE-TOKEN:glpat-{'a' * 20} https://git.example || true",
+            "",
+            "✗ no-secrets: looks like a secret: what `docker history` shows in line ",
         ),
         (
             f"rm {SITE}/__pycache__/six*; echo 'import ctypes; ctypes.string_at(0)' >> {SITE}/six.py",

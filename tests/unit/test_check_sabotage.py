@@ -179,6 +179,8 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         Sabotage(spoil=lambda prefix: write(prefix.parent / "app/.env", LOGIN), words="app/.env; mount it"),
         Sabotage(env={"HF_TOKEN": "x"}, words="variable HF_TOKEN"),
         Sabotage(expected={"labels": {"note": LOGIN}}, words="label note"),
+        Sabotage(expected={"history": ["USER 1", f"RUN curl {LOGIN}"]}, words="what `docker history` shows in line 2"),
+        Sabotage(expected={"history": ["RUN |2 A=1 NPM_TOKEN=x /bin/sh -c make"]}, words="history` shows in line 1"),
     ],
     "no-setuid": [
         Sabotage(spoil=lambda prefix: (prefix / "bin/activate").chmod(0o4755), words="1 setuid or setgid files"),
@@ -287,6 +289,7 @@ def expect(prefix: Path) -> dict[str, Any]:
         "prefix": str(prefix),
         "pkgs-dir": str(prefix / "pkgs"),
         "labels": {},
+        "history": ["RUN pip install tool # buildkit"],
         "volumes": [],
         "command": ["python"],
         "python": platform.python_version(),

@@ -235,7 +235,13 @@ def write(path: Path, text: str) -> None:
 def tell(image: Path) -> dict[str, object]:
     """Return what the checks are told now: what is written after this is younger."""
     write(image.parent / "told" / "expected.json", "")
-    return {"prefix": str(image / "opt/env"), "pkgs-dir": str(image / "opt/conda/pkgs"), "labels": {}, "volumes": []}
+    return {
+        "prefix": str(image / "opt/env"),
+        "pkgs-dir": str(image / "opt/conda/pkgs"),
+        "labels": {},
+        "volumes": [],
+        "history": [],
+    }
 
 
 LOGIN = "https://user:hunter2@index.example/simple"

@@ -150,5 +150,5 @@ def test_versions_of_libraries_are_those_that_torch_loads() -> None:
     python = make_conda("python", "3.10.16")
     wheels = [make_wheel("nvidia-cudnn-cu12", "9.5.1.17"), make_wheel("nvidia-cuda-runtime-cu12", "12.6.77")]
     packages = [python, make_conda("cudnn", "8.9.7.29"), make_conda("nccl", "2.21.5.1")]
-    found = describe_cell(make_job(), make_environment(conda=packages, pip=wheels), "/opt/env", {})
+    found = describe_cell(make_job(), make_environment(conda=packages, pip=wheels), "/opt/env", {}, [])
     assert found["libraries"] == {"cudnn": "9.5.1.17", "nccl": "2.21.5.1"}

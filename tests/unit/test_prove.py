@@ -65,6 +65,7 @@ def test_interrupted_test_promotes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         cancel=lambda: None,
         pull=lambda *_: iter(()),
         read_config=lambda _: {},
+        read_history=lambda _: [],
         read_labels=lambda _: {f"{LABEL}.packages": digest_packages(environment)},
     )
     with run_fake() as fake, Writer(Place(host=fake.address, url=f"http://{fake.address}"), lambda _: None) as writer:

@@ -69,6 +69,7 @@ SECRET_VARIABLE = re.compile(
     r"(?:^|[^A-Z])(?:TOKENS?|PASS|PAT|SECRETS?|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEYS?)(?:[^A-Z]|$)"
     r"|TOKEN$|PASSWORD|PASSWD|PASSPHRASE|SSHPASS$|_PWD$|(?<!GPG)_KEY$"
 )
+GIVEN = re.compile(r"(?<![\w-])([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|\S*)")
 HARMLESS = re.compile(r"\d{0,5}|<\w+>|\$\{?\w+\}?|true|false|yes|no|on|off", re.IGNORECASE)
 
 
@@ -123,10 +124,15 @@ def no_settings(expected):
 
 
 def no_secrets(expected):
-    """No file, variable or label of the image looks like what logs somebody in; what packages brought is not read."""
+    """No file, variable, label or step of the image looks like what logs somebody in.
+
+    What packages brought is not read.
+    """
     settings = [("variable", os.environ), ("label", expected["labels"])]
     found = [f"{kind} {name}" for kind, named in settings for name, value in named.items() if logs_in(name, value)]
     found += [path for path in list_own_files(expected) if is_secret(path)]
+    shown = [number for number, step in enumerate(expected["history"], 1) if tells_login(step)]
+    found += [f"what `docker history` shows in line {number}" for number in shown]
     if found:
         raise Failed(f"looks like a secret: {', '.join(sorted(found)[:5])}; mount it with docker run instead")
     return "none found"
@@ -137,6 +143,14 @@ def logs_in(name, value):
     if HARMLESS.fullmatch(value) or (value.isdigit() and "TOKENS" in name.upper()):
         return False
     return bool(SECRET_VARIABLE.search(name.upper()) or SECRET_TEXT.search(value.encode()))
+
+
+def tells_login(step):
+    """Return whether a step of a Dockerfile, which has its build arguments in front, has the text of a login."""
+    given = ((name, value.strip("\"'")) for name, value in GIVEN.findall(step))
+    return bool(SECRET_TEXT.search(step.encode())) or any(
+        logs_in(name, value) for name, value in given if value[:1] != "$"
+    )
 
 
 def list_own_files(expected):
