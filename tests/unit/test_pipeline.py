@@ -67,7 +67,7 @@ class Engine:
     def read_config(self, _image_id: str) -> dict[str, str]:
         return {}
 
-    def read_history(self, image_id: str) -> list[str]:
+    def read_history(self, _image_id: str) -> list[str]:
         return []
 
     def tag(self, image_id: str, ref: str) -> None:
