@@ -8,7 +8,6 @@ Keys and variables: docs.docker.com/build/bake/reference.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +44,6 @@ _PLATFORM = "linux/amd64"
 # A secret that is empty would hide the context's neutral settings, so without a file there is none.
 _SECRETS = f'${{{SETTINGS} == "" ? [] : ["id={SECRET},src=${{{SETTINGS}}}"]}}'
 
-# distribution/reference: host[:port] and components of a path
-_REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*", re.A)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -61,11 +57,6 @@ class Target:
     ref: str
     waiting: str
     created: int
-
-
-def is_registry(text: str) -> bool:
-    """Return whether refs can start with a text: `host[:port][/path]`, with no scheme and no login."""
-    return _REGISTRY.fullmatch(text) is not None
 
 
 def write_bake(project: Project, cells: Sequence[LockedCell], folder: Path, *, registry: str | None) -> Path:

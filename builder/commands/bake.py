@@ -55,11 +55,12 @@ def bake(
 
     Nothing of this machine is in FOLDER. Where a build needs settings, IMGBUILD_SETTINGS names the file with them.
     """
-    from builder.bake import is_registry, write_bake
+    from builder.bake import write_bake
     from builder.planning import lay_out, plan_project
+    from builder.registry.place import split_registry
 
-    if registry is not None and not is_registry(registry):
-        raise click.UsageError(f"--push-to {registry}: write it as host[:port]/path, such as registry.example/team")
+    if registry is not None:
+        split_registry(registry)
     if settings and settings.resolve().is_relative_to(output.resolve()):
         raise click.UsageError(f"--settings {settings}: it may hold credentials, so it has no place in {output}")
     if sources and not settings:

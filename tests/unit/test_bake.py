@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.bake import Target, is_registry, render_bake
+from builder.bake import Target, render_bake
 from builder.engine import EXPORT
 from builder.errors import ImgbuildError
 
@@ -107,30 +107,6 @@ def test_names_that_would_be_one_are_refused(images: tuple[str, ...]) -> None:
         read(*map(make_target, images))
 
 
-@pytest.mark.parametrize("text", ["registry.example/team", "localhost:5000", "team", "r.example:443/a/b-c/d__e"])
-def test_registries_are_taken(text: str) -> None:
-    assert is_registry(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("https://registry.example/team", "user:word@registry.example", "registry.example/team/", "r.example:port/a"),
-        *(
-            "registry.example/Team",
-            "registry.example/team:tag",
-            "r.example/${HOME}",
-            "%{if}",
-            "r.example/a b",
-            "",
-            "/a",
-        ),
-    ],
-)
-def test_what_cannot_start_a_ref_is_no_registry(text: str) -> None:
-    assert not is_registry(text)
-
-
 def test_folder_holds_the_contexts_that_the_file_names(demo: Demo, imgbuild: Run, tmp_path: Path) -> None:
     lock(demo, imgbuild)
     out = tmp_path / "out"
@@ -188,12 +164,16 @@ def test_settings_are_for_their_owner_alone_and_not_in_the_folder(demo: Demo, im
     ("arguments", "said"),
     [
         (("--push-to", "https://registry.example"), "write it as host[:port]/path"),
+        (("--push-to", "team"), "write it as host[:port]/path"),
+        (("--push-to", "registry.example/${HOME}"), "write it as host[:port]/path"),
         (("--sources", "tuna"), "--settings"),
     ],
 )
-def test_wrong_options_are_usage_errors(arguments: tuple[str, ...], said: str, imgbuild: Run, tmp_path: Path) -> None:
+def test_wrong_options_are_refused_before_anything_is_written(
+    arguments: tuple[str, ...], said: str, imgbuild: Run, tmp_path: Path
+) -> None:
     code, out, err = imgbuild("bake", "--output", tmp_path / "out", *arguments)
-    assert (code, out) == (2, "")
+    assert (code, out) == (10 if "--push-to" in arguments else 2, "")
     assert said in err
     assert not (tmp_path / "out").exists()
 
