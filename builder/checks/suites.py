@@ -59,7 +59,7 @@ SUITES = (
             "constraint",
         ),
     ),
-    Suite(script="ownership.py", checks=("owners", "files"), bare=True),
+    Suite(script="ownership.py", checks=("owners", "files", "bytecode"), bare=True),
     Suite(script="torch_build.py", checks=("torch", "arches", "cudnn")),
     Suite(
         script="gpu.py",

@@ -14,6 +14,8 @@ from builder.errors import CheckError
 if TYPE_CHECKING:
     from builder.lock import Environment
 
+_SHARED = ("claims.py", "records.py", "verdict.py")
+
 SCRIPT = "inventory.py"
 """The script to run with the image's own Python; it prints what `parse_inventory` reads."""
 
@@ -57,7 +59,7 @@ class Inventory:
 def read_scripts() -> dict[str, bytes]:
     """Return the script that makes an inventory, and what it imports, by file name: to lie in one folder."""
     root = resources.files("builder")
-    shared = {name: (root / "checks" / "scripts" / name).read_bytes() for name in ("claims.py", "records.py")}
+    shared = {name: (root / "checks" / "scripts" / name).read_bytes() for name in _SHARED}
     return {SCRIPT: (root / "sbom" / "scripts" / SCRIPT).read_bytes()} | shared
 
 

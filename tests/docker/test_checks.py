@@ -183,7 +183,7 @@ def test_image_has_checks_of_its_own_and_inherits_them(lab: Lab) -> None:
     done = lab.build()
     assert done.returncode == 9
     assert "✗ has-six: six is here" in done.stderr
-    assert f"{lab.name}-child-py3.11-cpu: failed: 1 of 27 checks failed: has-six" in done.stderr
+    assert f"{lab.name}-child-py3.11-cpu: failed: 1 of 28 checks failed: has-six" in done.stderr
     own.write_text("raise SystemExit(3)\n")
     said = lab.build().stderr
     assert f"✗ own_site: images/{lab.name}/checks/site.py gave no verdict and ended with exit status 3" in said
@@ -212,7 +212,7 @@ def test_words_that_a_package_prints_at_start_are_no_verdicts(lab: Lab) -> None:
     lab.define()
     lab.add_step(f"echo 'import sys; sys.stdout.write(\"welcome\")' > {SITE}/chatty.pth")
     done = lab.build()
-    assert f"1 of 26 checks failed: owners\n  ✗ owners: 1 modules or programs belong to no package: {SITE[9:]}/ch" in (
+    assert f"1 of 27 checks failed: owners\n  ✗ owners: 1 modules or programs belong to no package: {SITE[9:]}/ch" in (
         done.stderr
     )
 

@@ -28,7 +28,7 @@ def test_ssh_lets_in_who_has_the_key(lab: Lab) -> None:
     adopt(lab, "jupyter-ssh", apt=["openssh-server", "openssh-client"])
     done = lab.build()
     assert done.returncode == 0, done.stderr
-    assert "17 checks passed" in done.stderr
+    assert "18 checks passed" in done.stderr
     assert lab.shell(lab.ref, "ls /etc/ssh | grep -c host_ || true") == "0\n"
     container = lab.client.containers.run(lab.ref, detach=True, network_mode="none")
     reach = "ssh -p 2222 -o BatchMode=yes -o StrictHostKeyChecking=no -i /tmp/key user@127.0.0.1 id -u"

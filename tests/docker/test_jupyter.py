@@ -62,7 +62,7 @@ def image(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         adopt(lab, "jupyter")
         done = lab.build()
         assert done.returncode == 0, done.stderr
-        assert "17 checks passed" in done.stderr
+        assert "18 checks passed" in done.stderr
         yield lab
 
 

@@ -18,7 +18,7 @@ def test_build_ends_in_a_verified_image(any_lab: Lab) -> None:
     done = any_lab.build()
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{any_lab.ref}\n"
-    assert "15 checks passed, skipped: torch, arches, cudnn, device, memory, " in done.stderr
+    assert "16 checks passed, skipped: torch, arches, cudnn, device, memory, " in done.stderr
     assert "(this image has no torch)" in done.stderr
     assert any_lab.shell(any_lab.ref, "python -c 'import six, tqdm, ssl, sqlite3; print(1)'; id -u") == "1\n1000\n"
 

@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import json
 import platform
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ SITE = f"{LIBRARY}/site-packages"
 INFO = f"{SITE}/tool-1.0.dist-info"
 TEXT = "x = 1\n"
 URL = "https://conda.example/noarch/python-1-0.conda"
+JWT = f"eyJ{'a' * 20}.eyJ{'b' * 20}.{'c' * 20}"
 LOGIN = "https://user:hunter2@index.example/simple"
 
 CHECKS = tuple((suite, check) for suite in SUITES for check in suite.checks)
@@ -92,6 +94,23 @@ def leave_cache(prefix: Path) -> None:
     """Leave what a tool keeps in the home of a user of the image's own."""
     write(prefix.parent / "etc/passwd", "mamba:x:57439:57439::/home/mamba:/bin/bash\n")
     write(prefix.parent / "home/mamba/.cache/pip/x")
+
+
+def leave_settings(path: str, text: str) -> Callable[[Path], object]:
+    return lambda prefix: write(prefix.parent / path, text)
+
+
+def compiled(module: str) -> str:
+    """Return where a module of the environment is compiled to, below its prefix."""
+    return f"{SITE}/__pycache__/{module}.{sys.implementation.cache_tag}.pyc"
+
+
+def compile_another(prefix: Path) -> None:
+    """Leave bytecode of a text that is not the source's any more, which Python runs without looking."""
+    source = prefix.parent / "another.py"
+    write(source, "print(1)\n")
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(source), cfile=str(prefix / compiled("tool")), invalidation_mode=mode)
 
 
 def append(path: str, text: str) -> Callable[[Path], object]:
@@ -157,6 +176,10 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         Sabotage(spoil=append(f"{SITE}/tool.py", "\n"), words="tool.py has changed"),
         Sabotage(spoil=lambda prefix: (prefix / "bin/activate").unlink(), words="bin/activate is missing"),
     ],
+    "bytecode": [
+        Sabotage(spoil=compile_another, words="1 of 1 compiled modules are not of their sources: "),
+        Sabotage(spoil=lambda prefix: write(prefix / compiled("tool"), "evil"), words="1 of 1 compiled modules"),
+    ],
     "torch": [
         Sabotage(fault="another version", words="torch is 2.5.1, the lock has 2.6.0"),
         Sabotage(fault="another cuda", words="built for CUDA 11.8"),
@@ -170,12 +193,31 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     "no-caches": [
         Sabotage(spoil=lambda prefix: write(prefix.parent / "cache/x"), words="1 files left"),
         Sabotage(spoil=leave_cache, words="1 files left"),
+        Sabotage(spoil=lambda prefix: write(prefix.parent / "srv/a-1-py3-none-any.whl"), words="1 files left"),
     ],
     "no-settings": [
         Sabotage(env={"PIP_INDEX_URL": LOGIN}, words="set in the image: PIP_INDEX_URL"),
         Sabotage(env={"UV_DEFAULT_INDEX": "https://i.example"}, words="set in the image: UV_DEFAULT_INDEX"),
+        *(
+            Sabotage(spoil=leave_settings(path, text), words=f"set in the image: {name} in ")
+            for path, text, name in (
+                ("etc/pip.conf", "[global]\n# cert = x\nindex-url = https://i.example\n", "index-url"),
+                ("root/.condarc", "channels: [x]\nproxy_servers:\n  http: http://p.example\n", "proxy_servers"),
+                ("etc/apt/apt.conf.d/01proxy", 'Acquire::http::Proxy "http://p.example";\n', "Acquire::http::Proxy"),
+                ("etc/uv/uv.toml", '[[index]]\nurl = "https://i.example"\n', "index"),
+                ("etc/environment", "export HTTPS_PROXY=http://p.example\n", "HTTPS_PROXY"),
+            )
+        ),
     ],
     "no-secrets": [
+        Sabotage(
+            spoil=lambda prefix: write(prefix.parent / "srv/app.yaml", "password: hunter2!\n"), words="srv/app.yaml"
+        ),
+        Sabotage(spoil=lambda prefix: write(prefix.parent / "srv/session", JWT), words="srv/session"),
+        Sabotage(
+            spoil=lambda prefix: write(prefix.parent / "srv/sp.json", '{"a": 1, "client_secret": "Zk~8Qabcde"}'),
+            words="srv/sp.json",
+        ),
         Sabotage(spoil=lambda prefix: write(prefix.parent / "app/.env", LOGIN), words="app/.env; mount it"),
         Sabotage(env={"HF_TOKEN": "x"}, words="variable HF_TOKEN"),
         Sabotage(expected={"labels": {"note": LOGIN}}, words="label note"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import py_compile
 import time
 from typing import TYPE_CHECKING
 
@@ -265,6 +266,31 @@ def test_examples_in_what_packages_brought_are_no_logins(image: Path, scripts: d
     write(
         image / site / "tool-1.dist-info/RECORD", "tool.py,,\ntool-1.dist-info/METADATA,,\ntool-1.dist-info/RECORD,,\n"
     )
+    assert scripts["leftovers"].no_secrets(tell(image)) == "none found"
+
+
+@pytest.mark.parametrize("mode", list(py_compile.PycInvalidationMode))
+def test_bytecode_of_any_kind_is_of_the_source_beside_it(
+    mode: py_compile.PycInvalidationMode,
+    tmp_path: Path,
+    scripts: dict[str, ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    source = tmp_path / "lib" / "tool.py"
+    write(source, "a = 1\n")
+    py_compile.compile(str(source), invalidation_mode=mode)
+    assert scripts["ownership"].bytecode({}) == "1 modules"
+    write(source, "a = 22\n")
+    with pytest.raises(scripts["verdict"].Failed, match="1 of 1 compiled modules are not of their sources: lib/__py"):
+        scripts["ownership"].bytecode({})
+    source.unlink()
+    assert scripts["ownership"].bytecode({}) == "1 modules"
+
+
+@pytest.mark.parametrize("text", ["password: yes\n", "password = getpass()\n", "secret: ${SECRET_VALUE}\n"])
+def test_setting_that_holds_no_login_is_none(text: str, image: Path, scripts: dict[str, ModuleType]) -> None:
+    write(image / "app/settings.yaml", text)
     assert scripts["leftovers"].no_secrets(tell(image)) == "none found"
 
 

@@ -16,6 +16,7 @@ EMPTY = [
     "/var/lib/apt/lists",
     "/var/cache/ldconfig",
     "/var/log",
+    "/usr/local/share/.cache",
     "/run/secrets",
     "/build",
     "/host",
@@ -32,12 +33,27 @@ COPIED = ("/var/cache/debconf", "/var/lib/dpkg")
 # Empty of packages: lock files, and the lists of addresses that conda's base images carry themselves.
 BOOKKEEPING = ("lock", ".lock", "urls", "urls.txt")
 
+# What installers download, wherever it lies.
+ARCHIVES = (".whl", ".conda", ".deb", ".rpm")
+
 # What pip, uv and Python's tempfile call the folders that they unpack into.
 SCRATCH = ("/tmp/", "/var/tmp/")
 SCRATCH_NAMES = ("pip-", "uv-", ".tmp", "tmp")
 
 SMALL = 1 << 20
 ROOT = "/"
+
+# Where pip, uv, conda, mamba, apt, logins and downloaders look for an index, a proxy or a certificate, and what they
+# call them. Channels are not among these: a base names its own.
+SETTINGS_FILES = {"pip.conf", "uv.toml", ".condarc", "condarc", ".mambarc", "apt.conf", "environment"}
+SETTINGS_FILES |= {".curlrc", ".wgetrc"}
+SETTINGS_FOLDER = "etc/apt/apt.conf.d"
+SETTING = re.compile(
+    r"^[^\w\n#;]*(?:export\s+|global-)?((?:extra-|default-)?index(?:-url)?|find-links|trusted-host|client-cert|cert"
+    r"|(?:https?|ftp|all)_proxy|proxy(?:_servers)?|channel_alias|custom_channels|client_ssl_cert|Acquire::\w+::Proxy)"
+    r"(?=\s*[:=\]\"])",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 # What Debian's packages bring and configure, whose texts show logins as examples.
 OF_DEBIAN = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "var/lib/dpkg", "var/cache/debconf")
@@ -52,6 +68,7 @@ SECRET_PATHS += (".kube/config", "uv/credentials/credentials.toml")
 
 # Private keys, logins and tokens in addresses (conda's after /t/), logins of netrc, git (as actions/checkout leaves
 # them), docker, npm and AWS, tokens of services that mark theirs.
+KEY = rb"(?i:password|passwd|secret|(?:api|secret|access)[_-]?key|(?:access|auth|refresh)[_-]?token|client[_-]?secret)"
 SECRET_TEXT = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z]://[^/\s:@'\"<>$]*:[^/\s@'\"<>$]+@[\w.-]+"
     rb"|://(?=[\w-]*\d)[\w-]{16,}@[\w.-]+|://[^/\s\"'<>]+/t/(?=[\w-]*\d)[\w-]{8,}/|/t/tk-[\w-]+"
@@ -59,7 +76,9 @@ SECRET_TEXT = re.compile(
     rb"|\b(?i:extraheader\s*=\s*\"?authorization:\s*\w+\s+[\w+/=.-]{8})"
     rb"|\"auths\"\s*:\s*\{[^}]*\"auth\"\s*:\s*\"[\w+/]{8}|PuTTY-User-Key-File-"
     rb"|\baws_secret_access_key\s*=\s*[A-Za-z0-9+/]{40}(?![\w+/])"
-    rb"|:_(?:authToken|auth|password)\s*=\s*[\w+/-]{8}"
+    rb"|:_(?:authToken|auth|password)\s*=\s*[\w+/-]{8}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    rb"|(?m:^[ \t]*[\"']?" + KEY + rb"[\"']?\s*[:=]\s*[\"']?[^\s\"'$<{(\[]{8,}[\"']?,?\s*$)"
+    rb"|\"" + KEY + rb"\"\s*:\s*\"[^\s\"$<{(\[]{8,}\""
     rb"|\b(?:gh[oprsu]_|github_pat_|glpat-|xox[bp]-|A[KS]IA|pypi-AgE)[A-Za-z0-9_-]{16,}"
     rb"|\b(?:hf_|npm_)[A-Za-z0-9]{30,}|\bsk-(?:[a-z0-9]+-){0,2}[A-Za-z0-9_]{20,}"
 )
@@ -84,11 +103,13 @@ def list_files(folder):
 def no_caches(expected):
     """The places where conda, pip and apt keep what they download and log hold no file of this image's making."""
     folders = EMPTY + [expected["pkgs-dir"], os.path.join(expected["prefix"], "pkgs")]
+    folders.append(os.path.join(os.path.dirname(expected["pkgs-dir"]), "conda-bld"))
     folders += [os.path.join(home, name) for home in list_homes() for name in IN_HOME]
     found = [path for folder in folders for path in list_files(folder)]
     found += [path for top in SCRATCH for path in list_files(top) if path[len(top) :].startswith(SCRATCH_NAMES)]
     found += [path for folder in COPIED for path in list_files(folder) if path.endswith("-old")]
-    left = [path for path in found if os.path.basename(path) not in BOOKKEEPING and is_left(path)]
+    found += [path for path in list_own_files(expected) if path.endswith(ARCHIVES)]
+    left = [path for path in set(found) if os.path.basename(path) not in BOOKKEEPING and is_left(path)]
     if left:
         raise Failed(f"{len(left)} files left: " + ", ".join(sorted(left)[:5]))
     return "nothing left"
@@ -113,14 +134,28 @@ def is_left(path):
 
 
 def no_settings(expected):
-    """The environment names no address, proxy or credential of the machine that built the image."""
+    """No variable and no file names an index, proxy or certificate of the machine that built the image."""
     names = ("proxy", "netrc", "pip_", "conda_ssl", "requests_ca", "ssl_cert", "curl_ca", "condarc", "conda_channel")
     names += ("uv_index", "uv_default_index", "uv_extra_index", "uv_find_links", "git_ssl", "node_extra_ca", "aws_ca")
     keys = os.environ.keys() - {"PIP_CONSTRAINT", "UV_INDEX_STRATEGY"}
     found = sorted(key for key in keys if key.lower().startswith(names) or key.lower().endswith("_proxy"))
+    own = list_own_files(expected)
+    found += [f"{name} in {path}" for path in sorted(own) if is_settings(path) for name in read_settings(path)]
     if found:
         raise Failed("set in the image: " + ", ".join(found))
     return "nothing set"
+
+
+def is_settings(path):
+    """Return whether a file is one of those that tell pip, uv, conda, apt or a login where to look."""
+    folder, name = os.path.split(path)
+    return name in SETTINGS_FILES or folder == os.path.join(ROOT, SETTINGS_FOLDER)
+
+
+def read_settings(path):
+    """Return the names of the settings of a machine in a file."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return sorted(set(SETTING.findall(file.read(SMALL))))
 
 
 def no_secrets(expected):
@@ -174,13 +209,16 @@ def read_record(path):
     """Return the files that a record of a package names, where the path is one."""
     folder, name = os.path.split(path)
     if os.path.basename(folder) == "conda-meta" and name.endswith(".json"):
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
+        with open(path, encoding="utf-8", errors="replace") as file:
+            try:
+                record = json.load(file)
+            except ValueError:  # the checks of packages say so
+                return set()
         prefix = os.path.dirname(folder)
         return {os.path.normpath(os.path.join(prefix, own)) for own in record.get("files", ())}
     if folder.endswith(".dist-info") and name == "RECORD":
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [row[0] for row in csv.reader(file) if row]
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
+            rows = [row[0] for row in csv.reader(line.replace("\0", "") for line in file) if row]
         return {os.path.normpath(os.path.join(os.path.dirname(folder), own)) for own in rows} - {
             os.path.join(folder, "direct_url.json")  # an installer wrote where it came from
         }

@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
+import importlib.util
 import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from claims import assign_files, describe_conda, describe_wheel, list_files
+from claims import assign_files, describe_conda, describe_wheel, find_source, list_files
 from records import list_owned, list_wheels, read_packages, read_wheel_files
 from verdict import Failed, run_checks
 
@@ -144,6 +145,8 @@ def find_fault(name, wanted):
     if LINK in forms and os.path.islink(path):
         return None
     digests = forms - {LINK}
+    if os.path.isfile(path) and not os.access(path, os.R_OK):
+        return f"{name} cannot be read by the image's user ({owner})"
     if not digests:
         return f"{name} is a link no more ({owner})"
     if not os.path.isfile(path) and not os.path.islink(path):
@@ -164,10 +167,39 @@ def hash_file(path, algorithm):
     return digest.hexdigest()
 
 
+def bytecode(expected):
+    """Every compiled module is of the source beside it: else Python runs something else, or compiles it each time."""
+    compiled = sorted(path for path in list_files(sys.prefix)[0] if find_source(path))
+    stale = [path for path in compiled if is_stale(path)]
+    if stale:
+        raise Failed(f"{len(stale)} of {len(compiled)} compiled modules are not of their sources: {list_some(stale)}")
+    return f"{len(compiled)} modules"
+
+
+def is_stale(path):
+    """Return whether a compiled module's head (PEP 552) is not of a source that can be read."""
+    compiled, source = (os.path.join(sys.prefix, it) for it in (path, find_source(path)))
+    if not os.access(source, os.R_OK):
+        return False
+    if not os.access(compiled, os.R_OK):
+        return True
+    with open(compiled, "rb") as stream:
+        head = stream.read(16)
+    if len(head) < 16 or head[:4] != importlib.util.MAGIC_NUMBER:
+        return True
+    if head[4] & 1:
+        with open(source, "rb") as stream:
+            return head[8:] != importlib.util.source_hash(stream.read())
+    status = os.stat(source)
+    return head[8:] != b"".join(
+        (int(it) & 0xFFFFFFFF).to_bytes(4, "little") for it in (status.st_mtime, status.st_size)
+    )
+
+
 def list_some(items):
     """Return the first of many, and how many there are besides."""
     return "; ".join(items[:4]) + (f"; and {len(items) - 4} more" if len(items) > 4 else "")
 
 
 if __name__ == "__main__":
-    run_checks([owners, files])
+    run_checks([owners, files, bytecode])

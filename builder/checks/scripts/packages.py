@@ -1,5 +1,6 @@
 """In the image, as its default user: Python, torch and every package are those of the lock, and they fit together."""
 
+import csv
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 
-from records import list_owned, list_wheels, normalize, read_packages
+from records import list_owned, list_wheels, normalize, read_name, read_packages
 from verdict import Failed, Skip, compare_sets, run_checks
 
 NEWER = "99999.0"
@@ -105,7 +106,7 @@ def list_modules(name):
             names |= {normalize(info[1]) for info in infos if info}
     owned = list_owned(read_packages())
     for distribution in importlib.metadata.distributions():
-        if normalize(distribution.metadata["Name"]) in names:
+        if read_name(distribution) in names:
             paths = list_site_files(distribution, owned)
             found |= set(filter(None, map(find_module, paths))) or find_packages(paths)
     return sorted(found)
@@ -117,8 +118,12 @@ def list_site_files(distribution, owned):
     Raises Failed where nothing lists them: without that there is nothing to import, and nothing would fail.
     """
     folder = os.path.relpath(str(distribution._path), sys.prefix)
-    if distribution.files is not None:
-        return [str(path) for path in distribution.files]
+    try:
+        listed = distribution.files
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Failed(f"{folder}/RECORD is no list of files: {error}") from None
+    if listed is not None:
+        return [str(path) for path in listed]
     owner = next((package for path, package in owned.items() if (path + os.sep).startswith(folder + os.sep)), None)
     if owner is None:
         raise Failed(f"{distribution.metadata['Name']} has no list of its files: {folder}/RECORD")

@@ -10,6 +10,10 @@ import re
 import sys
 import sysconfig
 
+from verdict import Failed
+
+HASH = re.compile(r"(?:(?:sha224|sha256|sha384|sha512|md5|sha1)=[\w-]+=*)?")  # algorithm and base64, or nothing
+
 
 @functools.lru_cache(None)
 def read_packages():
@@ -17,7 +21,10 @@ def read_packages():
     found = []
     for path in sorted(glob.glob(os.path.join(sys.prefix, "conda-meta", "*.json"))):
         with open(path, encoding="utf-8") as file:
-            found.append(json.load(file))
+            try:
+                found.append(json.load(file))
+            except ValueError as error:
+                raise Failed(f"{path} is no record of conda's: {error}") from None
     return found
 
 
@@ -32,7 +39,7 @@ def list_wheels(owned):
     for distribution in importlib.metadata.distributions(path=[sysconfig.get_path("platlib")]):
         folder = os.path.relpath(str(distribution._path), sys.prefix)
         if not any(os.path.join(folder, name) in owned for name in ("METADATA", "PKG-INFO", "RECORD")):
-            found.append((normalize(distribution.metadata["Name"]), distribution.version, folder))
+            found.append((read_name(distribution), distribution.version, folder))
     return found
 
 
@@ -42,10 +49,24 @@ def read_wheel_files(folder):
     path = os.path.join(sys.prefix, folder, "RECORD")
     if not os.path.exists(path):
         return ()
-    with open(path, encoding="utf-8", newline="") as record:
-        rows = [row for row in csv.reader(record) if row]
+    with open(path, encoding="utf-8", errors="replace", newline="") as record:
+        try:
+            rows = [row for row in csv.reader(record) if row]
+        except csv.Error as error:
+            raise Failed(f"{path} is no list of files: {error}") from None
+    odd = next((row for row in rows if len(row) < 2 or not HASH.fullmatch(row[1])), None)
+    if odd:
+        raise Failed(f"{path} has a line without a file and its hash: {','.join(odd)}")
     site = os.path.dirname(folder)
     return tuple((os.path.normpath(os.path.join(site, row[0])), row[1] or None) for row in rows)
+
+
+def read_name(distribution):
+    """Return the normalized name of a distribution. Raises Failed where its metadata have none."""
+    try:
+        return normalize(distribution.metadata["Name"])
+    except (TypeError, UnicodeDecodeError):
+        raise Failed(f"{distribution._path} has no METADATA with a name") from None
 
 
 def normalize(name):
