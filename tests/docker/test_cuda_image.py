@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 TORCH, CUDA = "2.7.1", "12.6"  # its wheel on PyPI is built for that CUDA
 SITE = "/opt/env/lib/python3.11/site-packages"
-FORGET = f"rm {SITE}/torch/__pycache__/version.*.pyc"  # nothing compares it with its source
+FORGET = f"rm {SITE}/torch/__pycache__/version.*.pyc"  # Python runs it without a look at its source
 PIP = "PIP_CONSTRAINT= /opt/env/bin/python -m pip install --quiet --no-cache-dir --no-deps --force-reinstall"
 
 
