@@ -294,6 +294,13 @@ def test_setting_that_holds_no_login_is_none(text: str, image: Path, scripts: di
     assert scripts["leftovers"].no_secrets(tell(image)) == "none found"
 
 
+def test_pip_that_a_python_brings_along_is_no_leftover(image: Path, scripts: dict[str, ModuleType]) -> None:
+    write(image / "usr/local/lib/python3.11/ensurepip/_bundled/pip-25-py3-none-any.whl", "x")
+    write(image / "srv/pip-25-py3-none-any.whl", "x")
+    with pytest.raises(scripts["verdict"].Failed, match=r"1 files left: .*/srv/pip-25-py3-none-any\.whl"):
+        scripts["leftovers"].no_caches(tell(image))
+
+
 def test_label_that_logs_in_is_named(image: Path, scripts: dict[str, ModuleType]) -> None:
     expected = tell(image) | {"labels": {"build.note": LOGIN}}
     with pytest.raises(scripts["verdict"].Failed, match=r"looks like a secret: label build\.note;"):

@@ -35,6 +35,7 @@ BOOKKEEPING = ("lock", ".lock", "urls", "urls.txt")
 
 # What installers download, wherever it lies.
 ARCHIVES = (".whl", ".conda", ".deb", ".rpm")
+BUNDLED = "/ensurepip/_bundled/"  # a Python's own pip
 
 # What pip, uv and Python's tempfile call the folders that they unpack into.
 SCRATCH = ("/tmp/", "/var/tmp/")
@@ -108,7 +109,7 @@ def no_caches(expected):
     found = [path for folder in folders for path in list_files(folder)]
     found += [path for top in SCRATCH for path in list_files(top) if path[len(top) :].startswith(SCRATCH_NAMES)]
     found += [path for folder in COPIED for path in list_files(folder) if path.endswith("-old")]
-    found += [path for path in list_own_files(expected) if path.endswith(ARCHIVES)]
+    found += [path for path in list_own_files(expected) if path.endswith(ARCHIVES) and BUNDLED not in path]
     left = [path for path in set(found) if os.path.basename(path) not in BOOKKEEPING and is_left(path)]
     if left:
         raise Failed(f"{len(left)} files left: " + ", ".join(sorted(left)[:5]))
