@@ -277,12 +277,17 @@ def test_bytecode_of_any_kind_is_of_the_source_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.prefix", str(tmp_path))
-    source = tmp_path / "lib" / "tool.py"
-    write(source, "a = 1\n")
-    py_compile.compile(str(source), invalidation_mode=mode)
+    monkeypatch.setattr(scripts["ownership"], "LIBRARY", "lib/python3")
+    source, elsewhere = tmp_path / "lib/python3/tool.py", tmp_path / "share/gdb/tool.py"
+    for path in (source, elsewhere):
+        write(path, "a = 1\n")
+        py_compile.compile(str(path), invalidation_mode=mode)
+    write(elsewhere, "a = 22\n")
     assert scripts["ownership"].bytecode({}) == "1 modules"
     write(source, "a = 22\n")
-    with pytest.raises(scripts["verdict"].Failed, match="1 of 1 compiled modules are not of their sources: lib/__py"):
+    with pytest.raises(
+        scripts["verdict"].Failed, match="1 of 1 compiled modules are not of their sources: lib/python"
+    ):
         scripts["ownership"].bytecode({})
     source.unlink()
     assert scripts["ownership"].bytecode({}) == "1 modules"

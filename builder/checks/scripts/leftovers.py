@@ -206,6 +206,7 @@ def list_own_files(expected):
     ]
 
 
+@functools.lru_cache(None)
 def read_record(path):
     """Return the files that a record of a package names, where the path is one."""
     folder, name = os.path.split(path)

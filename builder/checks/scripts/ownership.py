@@ -168,8 +168,9 @@ def hash_file(path, algorithm):
 
 
 def bytecode(expected):
-    """Every compiled module is of the source beside it: else Python runs something else, or compiles it each time."""
-    compiled = sorted(path for path in list_files(sys.prefix)[0] if find_source(path))
+    """No compiled module of the library is stale: Python would run what its source says no more, or compile it anew."""
+    library = (LIBRARY + os.sep, NEUTRAL)
+    compiled = sorted(path for path in list_files(sys.prefix)[0] if path.startswith(library) and find_source(path))
     stale = [path for path in compiled if is_stale(path)]
     if stale:
         raise Failed(f"{len(stale)} of {len(compiled)} compiled modules are not of their sources: {list_some(stale)}")
