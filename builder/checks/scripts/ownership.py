@@ -168,7 +168,7 @@ def hash_file(path, algorithm):
 
 
 def bytecode(expected):
-    """No compiled module of the library is stale: Python would run what its source says no more, or compile it anew."""
+    """No bytecode of the library is stale: Python would run what the source says no more, or compile it again."""
     library = (LIBRARY + os.sep, NEUTRAL)
     compiled = sorted(path for path in list_files(sys.prefix)[0] if path.startswith(library) and find_source(path))
     stale = [path for path in compiled if is_stale(path)]
