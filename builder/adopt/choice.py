@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from builder.compat_table import TorchBuild
 
 _USUAL = Version("12.6")
-"""The CUDA of who asks for torch and not for a CUDA, where a torch of theirs has it."""
+"""The CUDA of who asks for torch and not for a CUDA, where a torch of theirs has it; else the newest one's newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,12 @@ def _choose_cuda(wishes: Wishes, builds: list[TorchBuild]) -> Version | None:
     usable = [it for it in usable or builds if it.cuda]
     usable = _narrow(usable, wishes.cudas, lambda it, build: bool(build.cuda and it.holds_minor(build.cuda)), wishes)
     cudas = {it.cuda for it in usable if it.cuda}
-    return _USUAL if _USUAL in cudas and not wishes.cudas else max(cudas)
+    if wishes.cudas:
+        return max(cudas)
+    if _USUAL in cudas:
+        return _USUAL
+    newest = max(it.torch for it in usable)
+    return max(it.cuda for it in usable if it.cuda and it.torch == newest)
 
 
 def _choose_torch(wishes: Wishes, builds: list[TorchBuild], python: Version, cuda: Version | None) -> str:

@@ -629,7 +629,8 @@ def test_some_channel_has_python(channels: list[str], taken: tuple[str, ...], tm
         (["torchvision=0.15.2"], "2.0.1"),
         (["torchvision=0.15.2=py310_cu118"], "2.0.1"),
         (["pytorch", "torchvision=0.15", "pytorch-cuda=11.8"], "2.0.1"),
-        (["pytorch", "torchaudio >=2.0,<2.1", "pytorch-cuda=11.8"], "2.0.1"),
+        (["pytorch=2.0"], "2.0.1"),
+        (["pytorch", "torchaudio >=2.0,<2.1"], "2.0.1"),
     ],
 )
 def test_torchvision_and_torchaudio_ask_for_the_torch_that_they_belong_to(
